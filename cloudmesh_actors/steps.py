@@ -1,0 +1,278 @@
+"""The tables of jobs, and every change of a step's state.
+
+A job is what one `send()` asked for; its messages are its steps, and the first step, whose id is the job's, is its
+root. A step's state moves ::
+
+    queued → running → done | failed | aborted
+       ↑________│                                a retry, or handed back by a worker that stops
+
+Times are seconds since the epoch. A root row also counts the steps below it that have not ended, and those that ended
+badly, so that a job's state can be read, and filtered by, from its root row alone (`JOB_STATE`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from cloudmesh_actors.store import Store, metadata
+
+
+class State(StrEnum):
+    """What a step, or a job, is doing."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+
+#: States that are never left again.
+ENDED = frozenset({State.DONE, State.FAILED, State.ABORTED})
+
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),  # the message id
+    sa.Column("root_id", sa.String(64), nullable=False),
+    sa.Column("parent_id", sa.String(64)),
+    sa.Column("retry_of", sa.String(64)),  # the job that this one repeats
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("queue", sa.String(64), nullable=False),
+    sa.Column("arguments", sa.Text, nullable=False),  # JSON: {"args": […], "kwargs": {…}}
+    sa.Column("sender", sa.String(128)),  # user@host
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("runs", sa.Integer, nullable=False, default=0),
+    sa.Column("worker", sa.String(128)),
+    sa.Column("enqueued_at", sa.Double, nullable=False),
+    sa.Column("due_at", sa.Double),  # not before
+    sa.Column("started_at", sa.Double),  # of the latest run
+    sa.Column("ended_at", sa.Double),
+    sa.Column("abort_at", sa.Double),  # when an abort was asked
+    sa.Column("progress_done", sa.Integer),
+    sa.Column("progress_total", sa.Integer),
+    sa.Column("progress_note", sa.Text),
+    sa.Column("result", sa.Text),  # JSON
+    sa.Column("error", sa.Text),  # a sentence
+    sa.Column("error_type", sa.String(128)),
+    sa.Column("traceback", sa.Text),
+    sa.Column(
+        "open_steps", sa.Integer, nullable=False, default=0
+    ),  # on roots: steps below that have not ended
+    sa.Column("failed_steps", sa.Integer, nullable=False, default=0),
+    sa.Column("aborted_steps", sa.Integer, nullable=False, default=0),
+    sa.Column("job_ended_at", sa.Double),  # on roots: when the last of its steps ended
+    sa.Index("ix_steps_root", "root_id"),
+    sa.Index("ix_steps_state", "state", "enqueued_at"),
+    sa.Index("ix_steps_enqueued", "enqueued_at"),
+    sa.Index("ix_steps_actor", "actor", "enqueued_at"),
+)
+
+node_outcomes = sa.Table(
+    "node_outcomes",
+    metadata,
+    sa.Column("step_id", sa.String(64), sa.ForeignKey("steps.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("node", sa.String(255), primary_key=True),
+    sa.Column("ok", sa.Boolean),  # null: not ended
+    sa.Column("stage", sa.String(64)),  # the last mark, set before a command is sent
+    sa.Column("error", sa.Text),
+    sa.Column("error_kind", sa.String(32)),
+    sa.Column("data", sa.Text),  # JSON
+    sa.Column("at", sa.Double, nullable=False),
+)
+
+#: A job's state, as an SQL expression on its root row.
+JOB_STATE = sa.case(
+    (sa.and_(steps.c.state.in_([*ENDED]), steps.c.open_steps > 0), State.RUNNING.value),
+    (sa.and_(steps.c.state == State.DONE, steps.c.failed_steps > 0), State.FAILED.value),
+    (sa.and_(steps.c.state == State.DONE, steps.c.aborted_steps > 0), State.ABORTED.value),
+    else_=steps.c.state,
+).label("job_state")
+
+
+class Queued(NamedTuple):
+    """A step that is about to be published."""
+
+    id: str
+    root_id: str
+    parent_id: str | None
+    retry_of: str | None
+    actor: str
+    queue: str
+    arguments: str
+    sender: str
+    enqueued_at: float
+    due_at: float | None
+
+
+class Started(NamedTuple):
+    """A run that began."""
+
+    step_id: str
+    worker: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended: a final state, or QUEUED when the step is to run again."""
+
+    step_id: str
+    root_id: str
+    state: State
+    at: float
+    result: str | None = None
+    error: str | None = None
+    error_type: str | None = None
+    traceback: str | None = None
+    due_at: float | None = None
+
+
+class Verdict(StrEnum):
+    """What a worker may do with a message that it was given."""
+
+    RUN = "run"
+    RECORDED = "recorded"  # its outcome is known: acknowledge, do not run
+    ABORTED = "aborted"  # somebody asked, before it began
+    UNKNOWN = "unknown"  # it has no row: sent by somebody else's program, or long forgotten
+
+
+class Claim(NamedTuple):
+    """The verdict, and how often the step ran before."""
+
+    verdict: Verdict
+    runs: int = 0
+
+
+def insert(connection: Connection, store: Store, queued: Sequence[Queued]) -> None:
+    """Record steps as queued, and count them on their jobs' root rows. A step that has a row keeps it."""
+    rows = [{**step._asdict(), "state": State.QUEUED, "runs": 0, "open_steps": 0, "failed_steps": 0, "aborted_steps": 0}
+            for step in queued]  # fmt: skip
+    children = Counter(step.root_id for step in queued if step.root_id != step.id)
+    if not children:
+        connection.execute(store.insert(steps).on_conflict_do_nothing(), rows)
+        return
+    known = set(connection.scalars(sa.select(steps.c.id).where(steps.c.id.in_([row["id"] for row in rows]))))
+    fresh = [row for row in rows if row["id"] not in known]
+    if fresh:
+        connection.execute(sa.insert(steps), fresh)
+    for root_id, count in Counter(row["root_id"] for row in fresh if row["root_id"] != row["id"]).items():
+        connection.execute(
+            sa.update(steps)
+            .where(steps.c.id == root_id)
+            .values(open_steps=steps.c.open_steps + count, job_ended_at=None)
+        )
+
+
+def look(connection: Connection, step_id: str) -> Claim:
+    """What may be done with a step, without changing anything."""
+    row = connection.execute(
+        sa.select(steps.c.state, steps.c.runs, steps.c.abort_at).where(steps.c.id == step_id)
+    ).one_or_none()
+    if row is None:
+        return Claim(Verdict.UNKNOWN)
+    if row.state in ENDED:
+        return Claim(Verdict.RECORDED, row.runs)
+    return Claim(Verdict.ABORTED if row.abort_at else Verdict.RUN, row.runs)
+
+
+def start(connection: Connection, started: Iterable[Started]) -> None:
+    """Record that runs began. A step that has ended stays as it is."""
+    rows = [{"step": s.step_id, "by": s.worker, "now": s.at} for s in started]
+    if rows:
+        connection.execute(_START, rows)
+
+
+def end(connection: Connection, ended: Sequence[Ended]) -> None:
+    """Record how runs ended, each step's outcome once, and settle the counts of their jobs."""
+    below = [e for e in ended if e.step_id != e.root_id and e.state in ENDED]
+    already = _ended_ids(connection, [e.step_id for e in below]) if below else set()
+    rows = [_end_values(e) for e in ended]
+    connection.execute(_END, rows)
+    for e in below:
+        if e.step_id not in already:
+            _settle_root(connection, e)
+
+
+def _ended_ids(connection: Connection, ids: list[str]) -> set[str]:
+    return set(
+        connection.scalars(sa.select(steps.c.id).where(steps.c.id.in_(ids), steps.c.state.in_([*ENDED])))
+    )
+
+
+def _end_values(e: Ended) -> dict[str, Any]:
+    final = e.state in ENDED
+    return {
+        "step": e.step_id, "to": e.state.value, "ended": e.at if final else None, "out": e.result, "text": e.error,
+        "kind": e.error_type, "trace": e.traceback, "due": e.due_at,
+        "job_ended": e.at if final and e.step_id == e.root_id else None,
+    }  # fmt: skip
+
+
+def _settle_root(connection: Connection, e: Ended) -> None:
+    connection.execute(
+        sa.update(steps)
+        .where(steps.c.id == e.root_id)
+        .values(
+            open_steps=steps.c.open_steps - 1,
+            failed_steps=steps.c.failed_steps + (e.state == State.FAILED),
+            aborted_steps=steps.c.aborted_steps + (e.state == State.ABORTED),
+            job_ended_at=e.at,
+        )
+    )
+
+
+def abort(connection: Connection, root_id: str, now: float) -> int:
+    """End the queued steps of a job as aborted and ask its running ones to stop. Returns how many it reached."""
+    of_job = steps.c.root_id == root_id
+    queued = connection.execute(
+        sa.select(steps.c.id).where(of_job, steps.c.state == State.QUEUED, steps.c.abort_at.is_(None))
+    ).all()
+    asked = connection.execute(
+        sa.update(steps)
+        .where(of_job, steps.c.state.not_in([*ENDED]), steps.c.abort_at.is_(None))
+        .values(abort_at=now)
+    )
+    error = "It was aborted before it began."
+    end_now = [
+        Ended(row.id, root_id, State.ABORTED, now, error=error, error_type="JobAborted") for row in queued
+    ]
+    if end_now:
+        end(connection, end_now)
+    return asked.rowcount
+
+
+# spelled out: an IN list cannot go through executemany
+_OPEN = sa.or_(steps.c.state == State.QUEUED, steps.c.state == State.RUNNING)
+_START = (
+    sa.update(steps)
+    .where(steps.c.id == sa.bindparam("step"), _OPEN)
+    .values(
+        state=State.RUNNING.value,
+        runs=steps.c.runs + 1,
+        worker=sa.bindparam("by"),
+        started_at=sa.bindparam("now"),
+        due_at=None,
+    )
+)
+_END = (
+    sa.update(steps)
+    .where(steps.c.id == sa.bindparam("step"), _OPEN)
+    .values(
+        state=sa.bindparam("to"),
+        ended_at=sa.bindparam("ended"),
+        job_ended_at=sa.bindparam("job_ended"),
+        result=sa.bindparam("out"),
+        error=sa.bindparam("text"),
+        error_type=sa.bindparam("kind"),
+        traceback=sa.bindparam("trace"),
+        due_at=sa.bindparam("due"),
+    )
+)
