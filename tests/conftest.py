@@ -1,0 +1,29 @@
+"""What every test starts with: no settings from outside, and nothing remembered from another test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from cloudmesh_actors import secret, settings
+
+
+def _forget() -> None:
+    settings.reset()
+    secret.forget()
+    site = sys.modules.get("cloudmesh_actors.site")
+    if site is not None:
+        site.reset()
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Without this a developer's own CLOUDMESH_ variables would decide what the tests see."""
+    for name in [name for name in os.environ if name.startswith(settings.PREFIX)]:
+        monkeypatch.delenv(name)
+    _forget()
+    yield
+    _forget()
