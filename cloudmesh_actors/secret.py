@@ -17,6 +17,7 @@ MAX_SECRET_BYTES = 4096
 SHORTEST_REDACTED = 4
 
 _known: set[str] = set()
+_generation = 0
 
 _QUERY_SECRET = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&#]*", re.IGNORECASE)
 
@@ -52,8 +53,10 @@ class Secret:
 
 def remember(value: str) -> None:
     """Have the log strike out this value wherever it turns up."""
-    if len(value) >= SHORTEST_REDACTED:
+    global _generation
+    if len(value) >= SHORTEST_REDACTED and value not in _known:
         _known.add(value)
+        _generation += 1
 
 
 def known_values() -> frozenset[str]:
@@ -61,9 +64,16 @@ def known_values() -> frozenset[str]:
     return frozenset(_known)
 
 
+def generation() -> int:
+    """Another number after each change of `known_values`, so that the log compiles them only then."""
+    return _generation
+
+
 def forget() -> None:
     """Forget the known values (tests)."""
+    global _generation
     _known.clear()
+    _generation += 1
 
 
 def read_file(path: Path) -> Secret:
