@@ -80,9 +80,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    site: AbsolutePath | None = Field(
-        default=None, description="The site file. Without one, a simulated site is used."
-    )
+    site: AbsolutePath | None = Field(default=None, description="The site file. Without one, a simulated site is used.")
     broker_url: Annotated[str, _url_of(BROKER_SCHEMES)] = Field(
         default="",
         description="redis, rediss, unix, amqp or amqps. Without one, the embedded Valkey is used.",
@@ -96,11 +94,9 @@ class Settings(BaseSettings):
     store_password_file: AbsolutePath | None = Field(
         default=None, description="A file with the store's password, which only its owner may read."
     )
-    log_dir: AbsolutePath = Field(
-        default=Path("logs"), description="The directory of the workers' logs and pid files."
-    )
+    log_dir: AbsolutePath = Field(default=Path("logs"), description="The directory of the workers' logs and pid files.")
     state_dir: AbsolutePath = Field(
-       default= default_factory=lambda known: known["log_dir"] / "state",
+        default_factory=lambda known: known["log_dir"] / "state",
         description="The directory of the embedded broker's and store's data.",
     )
     runtime_root: AbsolutePath = Field(
@@ -224,9 +220,7 @@ class Settings(BaseSettings):
             path.mkdir(mode=0o700, exist_ok=True)
             status = path.lstat()
         except OSError as error:
-            raise SettingsError(
-                f"{path}, the directory for sockets, cannot be made: {error.strerror}"
-            ) from None
+            raise SettingsError(f"{path}, the directory for sockets, cannot be made: {error.strerror}") from None
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
             raise SettingsError(f"{path}, the directory for sockets, is not private to this user; remove it")
         return path
@@ -243,9 +237,7 @@ class Settings(BaseSettings):
         """The store's URL with its password; the SQLite file in STATE_DIR when none is set."""
         if not self.store_url:
             if "?" in str(self.state_dir):
-                raise SettingsError(
-                    f"{variable('state_dir')} is {self.state_dir}, but SQLite's URL cannot hold a '?'"
-                )
+                raise SettingsError(f"{variable('state_dir')} is {self.state_dir}, but SQLite's URL cannot hold a '?'")
             return f"sqlite:///{self.state_dir}/store.db"
         return _with_password(self.store_url, "store_password_file", self.store_password_file)
 
@@ -281,9 +273,7 @@ def read() -> Settings:
         return Settings()
     except ValidationError as error:
         details = error.errors(include_url=False)
-        sentences = [
-            _sentence(detail) for detail in details if detail["type"] != "default_factory_not_called"
-        ]
+        sentences = [_sentence(detail) for detail in details if detail["type"] != "default_factory_not_called"]
         raise SettingsError("; ".join(sentences)) from None
 
 
