@@ -1,0 +1,303 @@
+"""Node sets: ``i[001-128]``, ``r[1-2]n[1-3]``, groups ``@india``, algebra ``@india!i[001-004]``, wildcards ``i00*``.
+
+The syntax is clush's: ``,`` adds, ``!`` takes away, ``&`` keeps what both have, ``^`` what only one has; all from left
+to right, none before another. ClusterShell reads and folds the ranges; groups come from the caller alone, never from
+the system's group files, and no text is expanded before the sizes of its ranges are known.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import prod
+
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+from ClusterShell.RangeSet import RangeSet
+
+from cloudmesh_actors.errors import NodeSetError, UnknownNode
+
+#: The most nodes a set may name, at any step of its algebra.
+MAX_NODES = 100_000
+
+#: The most names that may be looked at in the whole of an expression.
+MAX_WORK = 5 * MAX_NODES
+
+#: The longest text of a set, in characters.
+MAX_TEXT = 4_000_000
+
+#: Each wildcard is compared with every node: ``i*[1-100]`` are a hundred.
+MAX_WILDCARDS = 100
+
+#: The longest node name, as DNS has it.
+MAX_NAME = 253
+
+#: The group of all nodes.
+ALL = "all"
+
+_OPERAND = re.compile(r"((?:[^\[\],!&^]++|\[[^\[\]]*+\])*+)([\[\],!&^]|\Z)")
+_BRACKET = re.compile(r"\[([^\[\]]*)\]")
+_RANGE = re.compile(r"([0-9]{1,64})(?:\s*-\s*([0-9]{1,64})(?:/([0-9]{1,18}))?)?")
+_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:-]*")
+_DIGITS = re.compile(r"[0-9]+")
+
+_OPERATIONS: Mapping[str, Callable[[set[str], frozenset[str]], None]] = {
+    ",": set.update,
+    "!": set.difference_update,
+    "&": set.intersection_update,
+    "^": set.symmetric_difference_update,
+}
+
+
+class Groups:
+    """Named groups of nodes; ``@NAME`` in a set stands for one. The group `ALL` is what wildcards look at."""
+
+    def __init__(self, members: Mapping[str, Iterable[str]]) -> None:
+        self._members = {group: tuple(sorted(names, key=sort_key)) for group, names in members.items()}
+        self._sets: dict[str, frozenset[str]] = {}
+
+    def __contains__(self, group: object) -> bool:
+        return group in self._members
+
+    def names(self) -> tuple[str, ...]:
+        """All groups' names, without the ``@``."""
+        return tuple(self._members)
+
+    def members(self, group: str) -> tuple[str, ...]:
+        """The group's nodes, sorted. Raises UnknownNode."""
+        found = self._members.get(_spelt_out(group))
+        if found is None:
+            raise UnknownNode(f"there is no group @{group}{near_miss(group, self._members, '@')}")
+        return found
+
+    def member_set(self, group: str) -> frozenset[str]:
+        """The group's nodes as a set, made once. Raises UnknownNode."""
+        if group not in self._sets:
+            self._sets[group] = frozenset(self.members(group))
+        return self._sets[group]
+
+
+NO_GROUPS = Groups({})
+
+
+@dataclass(frozen=True, slots=True)
+class _Operand:
+    """One piece of a set between two operators. `size` is how many names it can stand for at most."""
+
+    operation: str
+    text: str
+    size: int
+
+
+def expand(text: str, groups: Groups = NO_GROUPS) -> tuple[str, ...]:
+    """All names of a set, each once, sorted by pattern and then by numbers.
+
+    Raises NodeSetError (with the faulty part) for a text that is no set or stands for more than `MAX_NODES`
+    names, within milliseconds; UnknownNode for a group that does not exist.
+    """
+    operands = _parse(text, groups)
+    if len(operands) == 1 and operands[0].text[1:] in groups and operands[0].text[0] == "@":
+        return groups.members(operands[0].text[1:])
+    _check_size(operands)
+    names: set[str] = set()
+    for operand in operands:
+        _OPERATIONS[operand.operation](names, _evaluate(operand.text, groups))
+    return tuple(sorted(names, key=sort_key))
+
+
+def fold(names: Iterable[str]) -> str:
+    """The shortest usual way to write these names: ``i[001-003],login``. The empty text for no names.
+
+    `expand` gives the names back.
+    """
+    patterns: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for name in names:
+        patterns[_pattern(name)].append(tuple(_DIGITS.findall(name)))
+    return ",".join(pattern % vector for pattern in sorted(patterns) for vector in _fold_vectors(patterns[pattern]))
+
+
+def sort_key(name: str) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """ClusterShell's order: by the text around the numbers, then by each number's width and value."""
+    return _pattern(name), tuple((len(digits), digits) for digits in _DIGITS.findall(name))
+
+
+def near_miss(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """``; did you mean i001?`` for the known word most like this one, or nothing."""
+    match = difflib.get_close_matches(word, known, 1, 0.6)
+    return f"; did you mean {prefix}{match[0]}?" if match else ""
+
+
+def _parse(text: str, groups: Groups) -> list[_Operand]:
+    if len(text) > MAX_TEXT:
+        raise NodeSetError(f"the node set is longer than {MAX_TEXT:,} characters", part=text[:40])
+    if not text.strip():
+        raise NodeSetError("the node set is empty")
+    return [_Operand(sign, piece, _size(piece, groups)) for sign, piece in _split(text)]
+
+
+def _split(text: str) -> Iterator[tuple[str, str]]:
+    """Each operand with the operator before it; the first one is added to nothing."""
+    sign = ","
+    for match in _OPERAND.finditer(text):
+        piece, stop = match[1].strip(), match[2]
+        if stop in ("[", "]"):
+            raise _bracket_error(text, match.start(2))
+        if not piece:
+            raise NodeSetError(f"a name is missing {_place(match.start(), sign, stop)}", part=stop or sign)
+        yield sign, piece
+        if not stop:
+            return
+        sign = stop
+
+
+def _place(start: int, sign: str, stop: str) -> str:
+    if start == 0:
+        return f"before {stop!r}"
+    return f"between {sign!r} and {stop!r}" if stop else f"after {sign!r}"
+
+
+def _bracket_error(text: str, position: int) -> NodeSetError:
+    part = _shorten(text[max(0, position - 20) : position + 20])
+    if text[position] == "]":
+        return NodeSetError(f"a bracket is closed that was not opened: {part!r}", part=part)
+    if "[" in text[position + 1 :].partition("]")[0]:
+        return NodeSetError(f"a bracket is opened within a bracket: {part!r}", part=part)
+    return NodeSetError(f"a bracket is not closed: {part!r}", part=part)
+
+
+def _size(piece: str, groups: Groups) -> int:
+    """How many names the operand may stand for, found without making any. Raises if it is malformed."""
+    _check_name(piece)
+    count = prod(_bracket_size(inner, piece) for inner in _BRACKET.findall(piece))
+    if count > MAX_NODES:
+        raise _too_many(piece)
+    if piece[0] == "@":
+        return sum(len(groups.members(group)) for group in _group_names(piece))
+    if _is_wild(piece):
+        return _wildcard_size(piece, count, groups)
+    return count
+
+
+def _wildcard_size(piece: str, count: int, groups: Groups) -> int:
+    if ALL not in groups:
+        raise NodeSetError(f"{_shorten(piece)!r}: a wildcard can only be used where the nodes are known", part=piece)
+    if count > MAX_WILDCARDS:
+        raise NodeSetError(f"{_shorten(piece)!r} is more than {MAX_WILDCARDS} wildcards", part=piece)
+    return len(groups.members(ALL))
+
+
+def _check_name(piece: str) -> None:
+    """What remains of an operand without its brackets and special signs has to be a name."""
+    shown = _shorten(piece)
+    bare = _BRACKET.sub("0", piece.removeprefix("@"))
+    if piece == "@*" or (piece[0] == "@" and piece.endswith(":*")):
+        bare = bare[:-1] + "0"
+    elif piece[0] != "@":
+        bare = bare.replace("*", "0").replace("?", "0")
+    if len(bare) > MAX_NAME:
+        raise NodeSetError(f"{shown!r} is longer than {MAX_NAME} characters", part=piece)
+    if _NAME.fullmatch(bare):
+        return
+    wrong = re.sub(r"[A-Za-z0-9_.:-]", "", bare)
+    if wrong and wrong[0].isspace():
+        raise NodeSetError(f"{shown!r} has a blank in it; names are separated by ','", part=piece)
+    raise NodeSetError(
+        f"{shown!r} is not a node name" + (f": {wrong[0]!r} cannot be in it" if wrong else ""), part=piece
+    )
+
+
+def _bracket_size(inner: str, piece: str) -> int:
+    return sum(_range_size(subrange, piece) for subrange in inner.split(","))
+
+
+def _range_size(subrange: str, piece: str) -> int:
+    match = _RANGE.fullmatch(subrange.strip())
+    if not match:
+        what = f"{_shorten(subrange.strip())!r} is not a range" if subrange.strip() else "there is an empty range"
+        raise NodeSetError(f"in {_shorten(piece)!r}: {what}", part=subrange)
+    first, last, step = match[1], match[2] or match[1], int(match[3] or 1)
+    if step == 0:
+        raise NodeSetError(f"in {_shorten(piece)!r}: the step of {subrange!r} is 0", part=subrange)
+    if int(last) < int(first):
+        raise NodeSetError(f"in {_shorten(piece)!r}: {subrange!r} runs backwards", part=subrange)
+    if len(first) != len(last) and "0" in (first[0], last[0]) and first != "0":
+        raise NodeSetError(f"in {_shorten(piece)!r}: the ends of {subrange!r} are not equally wide", part=subrange)
+    return (int(last) - int(first)) // step + 1
+
+
+def _check_size(operands: Iterable[_Operand]) -> None:
+    size = work = 0
+    for operand in operands:
+        work += operand.size
+        if operand.operation == "&":
+            size = min(size, operand.size)
+        elif operand.operation != "!":
+            size += operand.size
+        if size > MAX_NODES or work > MAX_WORK:
+            raise _too_many(operand.text)
+
+
+def _too_many(piece: str) -> NodeSetError:
+    shown = _shorten(piece)
+    return NodeSetError(f"with {shown!r} the set has more than {MAX_NODES:,} nodes", part=piece)
+
+
+def _evaluate(piece: str, groups: Groups) -> frozenset[str]:
+    if piece[0] == "@":
+        return frozenset().union(*(groups.member_set(group) for group in _group_names(piece)))
+    if _is_wild(piece):
+        masks = _plain_names(piece)
+        return frozenset(name for name in groups.members(ALL) if any(fnmatchcase(name, mask) for mask in masks))
+    return frozenset(_plain_names(piece))
+
+
+def _group_names(piece: str) -> tuple[str, ...]:
+    return _plain_names(piece.removeprefix("@"))
+
+
+def _plain_names(piece: str) -> tuple[str, ...]:
+    """The operand's names, its brackets expanded by ClusterShell."""
+    if "[" not in piece:
+        return (piece,)
+    try:
+        return tuple(NodeSet(piece, resolver=RESOLVER_NOGROUP))
+    except NodeSetException as error:
+        raise NodeSetError(f"{_shorten(piece)!r} cannot be read: {error}", part=piece) from None
+
+
+def _is_wild(piece: str) -> bool:
+    return "*" in piece or "?" in piece
+
+
+def _spelt_out(group: str) -> str:
+    return ALL if group == "*" else group
+
+
+def _pattern(name: str) -> str:
+    return _DIGITS.sub("%s", name.replace("%", "%%"))
+
+
+def _fold_vectors(vectors: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Fold one axis after the other, the last one first: vectors that differ in that axis alone become one."""
+    axes = len(vectors[0])
+    for axis in reversed(range(axes)):
+        alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for vector in vectors:
+            alike[vector[:axis] + vector[axis + 1 :]].append(vector[axis])
+        vectors = [(*rest[:axis], _fold_axis(values), *rest[axis:]) for rest, values in alike.items()]
+    return sorted(set(vectors))
+
+
+def _fold_axis(values: list[str]) -> str:
+    if len(values) == 1:
+        return values[0]
+    ranges = RangeSet()
+    ranges.update(values)
+    return f"[{ranges}]" if len(ranges) > 1 else str(ranges)
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
