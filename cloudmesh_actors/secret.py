@@ -53,7 +53,7 @@ class Secret:
 
 def remember(value: str) -> None:
     """Have the log strike out this value wherever it turns up."""
-    global _generation
+    global _generation  # noqa: PLW0603 - one registry a process
     if len(value) >= SHORTEST_REDACTED and value not in _known:
         _known.add(value)
         _generation += 1
@@ -71,7 +71,7 @@ def generation() -> int:
 
 def forget() -> None:
     """Forget the known values (tests)."""
-    global _generation
+    global _generation  # noqa: PLW0603 - one registry a process
     _known.clear()
     _generation += 1
 

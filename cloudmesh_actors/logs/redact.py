@@ -12,6 +12,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -55,7 +56,7 @@ _CONTAINERS = (Mapping, list, tuple, set, frozenset)
 
 _URL_PASSWORD = re.compile(r"""(://[^\s/:@"'<>]*:)(?!\d{1,5}(?:[/?#\s"'\\]|$))[^\s"'<>]*@""")
 _ASSIGNED = re.compile(
-    r"""((?:passw(?:or)?d|passphrase|secret|(?:private|api|access)[_ -]?key|authorization|credential|token|pwd)s?"""
+    r"""((?:passw(?:or)?d|passphrase|secret|(?:private|api|access)[_ -]?key|authorization|credential|token)s?"""
     r"""(?:["']\s*:|\s*=|\s*:(?=\s*(?:["']|basic\s|bearer\s|\S+\s*$)))\s*b?)"""
     r"""(?!None\b|null\b|["']?\*\*\*)"""
     r"""("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|(?:(?:basic|bearer)\s+)?[^\s,;&}\])]+)""",
@@ -63,16 +64,8 @@ _ASSIGNED = re.compile(
 )
 _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _HINTS = (
-    b"passw",
-    b"passphrase",
-    b"secret",
-    b"private",
-    b"api",
-    b"access",
-    b"authorization",
-    b"credential",
-    b"token",
-    b"pwd",
+    *b"passw passphrase secret token apikey accesskey privatekey authorization credential".split(),
+    *(b"_key", b"-key", b" key"),
 )
 
 _named: dict[object, bool] = {}
@@ -230,12 +223,10 @@ def _shifts(data: bytes) -> Iterator[memoryview]:
             yield view[start:end].cast("I")
 
 
-_compiled: tuple[int, _Known] = (-1, _Known())
-
-
 def _known() -> _Known:
-    global _compiled
-    generation = secret.generation()
-    if _compiled[0] != generation:
-        _compiled = (generation, _Known(secret.known_values()))
-    return _compiled[1]
+    return _compiled(secret.generation())
+
+
+@lru_cache(maxsize=1)
+def _compiled(_generation: int) -> _Known:
+    return _Known(secret.known_values())

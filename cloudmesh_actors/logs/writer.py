@@ -8,6 +8,7 @@ lost.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 #: Bytes copied at once when the kernel cannot copy by itself.
 COPY_CHUNK = 1 << 20
@@ -54,67 +56,77 @@ class LogFile:
     ) -> None:
         self.fd, self.path, self.max_bytes, self.backups = fd, path, max_bytes, backups
         self.troubles = Troubles()
-        self.report: Callable[[str, dict[str, object]], None] = lambda event, fields: None
+        self.report: Callable[[str, dict[str, Any]], None] = lambda event, fields: None
         self._descriptors = descriptors or (fd,)
         self._clock = clock
         self._lock = threading.RLock()
-        self._owner = os.getpid()
         self._torn = False
         self._unreported = 0
         self._rotating = False
         self._size = 0
         self._look_at = self._retry_at = 0.0
-        os.register_at_fork(after_in_child=self._forked)
 
     def write(self, line: bytes) -> None:
         """Append `line`, which ends with a newline, in one piece."""
         with self._lock:
             if self.path is not None and not self._rotating:
-                self._keep_size(len(line))
-            self._append(line)
-        if self._unreported and not self._torn:
+                self._keep_size(self.path, len(line))
+            written = self._append(line)
+        if written and self._unreported:
             self._report_lost()
 
-    def _append(self, line: bytes) -> None:
+    def forked(self) -> None:
+        """In a forked child: the lock may be held by a thread that is not here. Only the parent rotates."""
+        self._lock = threading.RLock()
+        self.path = None
+
+    def _append(self, line: bytes) -> bool:
         rest = b"\n" + line if self._torn else line
         whole = len(rest)
         try:
             while rest:
                 rest = rest[os.write(self.fd, rest) :]
-            self._torn = False
         except OSError as error:
             self._torn = self._torn or len(rest) < whole
             self.troubles.lines_lost += 1
             self._unreported += 1
             self.troubles.last_error = error.strerror or str(error)
+            return False
+        self._torn = False
         self._size += whole
+        return True
 
     def _report_lost(self) -> None:
         lost, self._unreported = self._unreported, 0
         self.report("log lines lost", {"lines": lost, "error": self.troubles.last_error})
+        if self._unreported:
+            self._unreported += lost
 
-    def _keep_size(self, more: int) -> None:
+    def _keep_size(self, path: Path, more: int) -> None:
         now = self._clock()
         if now >= self._look_at:
             self._look_at = now + LOOK_INTERVAL_S
-            self._look()
-        if self._size + more > self.max_bytes > 0 and self._size and now >= self._retry_at:
-            self._rotate(now)
+            self._look(path)
+        if self._is_full(more) and now >= self._retry_at:
+            self._look(path)
+            if self._is_full(more):
+                self._rotate(path, now)
 
-    def _look(self) -> None:
+    def _is_full(self, more: int) -> bool:
+        return self._size + more > self.max_bytes > 0 and self._size > 0
+
+    def _look(self, path: Path) -> None:
         """Take the file's true size; follow `path` when somebody has moved or removed the file."""
-        assert self.path is not None
         try:
             status = os.fstat(self.fd)
             self._size = status.st_size
-            if self._owner == os.getpid() and not _is_at(status, self.path):
-                self._reopen()
+            if not _is_at(status, path):
+                self._reopen(path)
         except OSError as error:
             self.troubles.last_error = error.strerror or str(error)
 
-    def _reopen(self) -> None:
-        assert self.path is not None
-        fresh = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    def _reopen(self, path: Path) -> None:
+        fresh = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             for descriptor in self._descriptors:
                 os.dup2(fresh, descriptor, inheritable=descriptor <= 2)
@@ -122,13 +134,10 @@ class LogFile:
         finally:
             os.close(fresh)
 
-    def _rotate(self, now: float) -> None:
-        assert self.path is not None
-        if self._owner != os.getpid():
-            return
+    def _rotate(self, path: Path, now: float) -> None:
         self._rotating = True
         try:
-            rotate(self.fd, self.path, self.backups)
+            rotate(self.fd, path, self.backups)
             self._size, self._torn = 0, False
         except OSError as error:
             self._rotation_failed(now, error)
@@ -144,11 +153,6 @@ class LogFile:
             fields = {"error": self.troubles.last_error, "path": str(self.path)}
             self.report("log rotation failed", fields)
 
-    def _forked(self) -> None:
-        """In a forked child: the lock may be held by a thread that is not here. A child never rotates."""
-        self._lock = threading.RLock()
-        self._rotating = False
-
 
 def rotate(fd: int, path: Path, backups: int) -> None:
     """Copy the file behind `fd` to ``PATH.1``, the older ones one number up, and empty it. Raises OSError.
@@ -160,6 +164,7 @@ def rotate(fd: int, path: Path, backups: int) -> None:
         numbered(path, backups).unlink(missing_ok=True)
         copy = path.with_name(f"{path.name}.tmp")
         with _removed_on_failure(copy), path.open("rb") as source, copy.open("wb") as target:
+            _expect_same(fd, source.fileno(), path)
             os.fchmod(target.fileno(), os.fstat(source.fileno()).st_mode & 0o777)
             copied = _copy(source.fileno(), target.fileno(), 0)
             _shift(path, backups)
@@ -172,6 +177,11 @@ def rotate(fd: int, path: Path, backups: int) -> None:
 def numbered(path: Path, number: int) -> Path:
     """The rotated file with this number: ``rack.log.1`` is the youngest."""
     return path.with_name(f"{path.name}.{number}")
+
+
+def _expect_same(fd: int, other: int, path: Path) -> None:
+    if not os.path.samestat(os.fstat(fd), os.fstat(other)):
+        raise OSError(errno.ESTALE, "another file is in its place", str(path))
 
 
 def _shift(path: Path, backups: int) -> None:

@@ -1,0 +1,95 @@
+"""An event as a line for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+#: A longer traceback is shown without its middle; ``--json`` has all of it.
+TRACEBACK_LINES = 40
+
+_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31", "raw": "35"}
+_SHORT = {"warning": "warn", "critical": "crit"}
+_SHOWN_APART = frozenset(
+    {"timestamp", "level", "event", "worker", "queue", "actor", "job_id", "run", "exception", "stack", "stream"}
+)
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_PLAIN = re.compile(r"[^\s=\"']+")
+
+
+def line(event: Mapping[str, Any], *, colour: bool = False, worker_width: int = 0) -> str:
+    """``03-01 13:00:00.000 info  rack  rack.read_sensors ab12cd34  event  key=value``, traceback indented below."""
+    level = str(event.get("level", "info"))
+    parts = [
+        local_time(str(event.get("timestamp", ""))),
+        _coloured(f"{_SHORT.get(level, level):<5}", _COLOURS.get(level, "0"), colour),
+        f"{safe(str(event.get('worker', ''))):<{worker_width}}",
+        _coloured(_task(event), "36", colour),
+        _words(event),
+        _coloured(_pairs(event), "2", colour),
+    ]
+    below = "".join(_indented(str(event[key])) for key in ("stack", "exception") if event.get(key))
+    return "  ".join(part for part in parts if part.strip()) + below
+
+
+def raw(when: str, worker: str, words: str, *, colour: bool = False, worker_width: int = 0) -> str:
+    """A line that is no event, marked as such."""
+    level = _coloured("raw  ", _COLOURS["raw"], colour)
+    return f"{local_time(when)}  {level}  {safe(worker):<{worker_width}}  | {safe(words)}"
+
+
+def local_time(timestamp: str) -> str:
+    """``03-01 13:00:00.000`` in local time; what is no timestamp comes back as it is."""
+    try:
+        moment = datetime.fromisoformat(timestamp).astimezone()
+    except ValueError:
+        return safe(timestamp)
+    return f"{moment:%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}"
+
+
+def safe(words: str) -> str:
+    """`words` without what would steer a terminal: colours dropped, control characters spelt out."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), _ANSI.sub("", words))
+
+
+def _task(event: Mapping[str, Any]) -> str:
+    job, run = str(event.get("job_id") or ""), event.get("run")
+    again = f" run {run}" if isinstance(run, int) and run > 1 else ""
+    return safe(f"{event.get('actor') or ''} {job[:8]}{again}".strip())
+
+
+def _words(event: Mapping[str, Any]) -> str:
+    words = safe(_text(event.get("event", "")))
+    return f"| {words}" if "stream" in event else words
+
+
+def _pairs(event: Mapping[str, Any]) -> str:
+    return " ".join(f"{safe(key)}={_value(value)}" for key, value in event.items() if key not in _SHOWN_APART)
+
+
+def _value(value: Any) -> str:
+    words = safe(_text(value))
+    return words if _PLAIN.fullmatch(words) or not isinstance(value, str) else f'"{words}"'
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value, default=repr).decode()
+
+
+def _indented(words: str) -> str:
+    lines = words.splitlines()
+    if len(lines) > TRACEBACK_LINES:
+        half = TRACEBACK_LINES // 2
+        lines[half:-half] = [f"... {len(lines) - 2 * half} lines ..."]
+    return "".join(f"\n    | {safe(text)}" for text in lines)
+
+
+def _coloured(words: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{words}\x1b[0m" if colour and words.strip() else words
