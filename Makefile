@@ -1,0 +1,104 @@
+# Everything here is one line per step; `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# an operator's own values of the variables below, kept out of git
+-include local.mk
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# -P: only installed packages, never a folder of the same name
+FLEET := $(BIN)/python -P -m workers
+
+# SITE=, LOG_DIR=, ... on the command line or in the environment set CLOUDMESH_SITE, CLOUDMESH_LOG_DIR, ...
+SETTINGS := SITE LOG_DIR STATE_DIR BROKER_URL BROKER_PASSWORD_FILE STORE_URL STORE_PASSWORD_FILE WORKERS THREADS WEB_PORT
+define export-setting
+ifneq ($$($(1)),)
+export CLOUDMESH_$(1) := $$($(1))
+endif
+endef
+$(foreach setting,$(SETTINGS),$(eval $(call export-setting,$(setting))))
+
+# made when its packages are installed; SETUP=no takes the environment in VENV as it is
+ifneq ($(SETUP),no)
+READY := $(VENV)/.ready
+READY_FOR_TESTS := $(VENV)/.ready-for-tests
+endif
+
+SERVERS_OF_TESTS := openipmi ipmitool freeipmi-tools redis-server rabbitmq-server openssh-server postgresql
+
+##@ Set-up
+.PHONY: setup
+setup: $(READY) ## make the virtual environment, with all packages
+
+$(VENV)/.ready: requirements.lock setup.cfg
+	@bin/setup $(VENV) $(PYTHON) requirements.lock
+	@touch $@
+
+$(VENV)/.ready-for-tests: requirements-dev.lock $(VENV)/.ready
+	@bin/setup $(VENV) $(PYTHON) requirements.lock requirements-dev.lock
+	@touch $@
+
+##@ The fleet
+.PHONY: workers-up workers-down workers-restart workers-status workers-clean logs up down
+workers-up: $(READY) ## start what is down: broker, workers, beat; wait until all are ready
+	@$(FLEET) up
+
+workers-down: $(READY) ## stop everything; running tasks may finish within the grace time
+	@$(FLEET) down
+
+workers-restart: $(READY) ## stop everything and start it afresh
+	@$(FLEET) restart
+
+workers-status: $(READY) ## show every worker: queue, pid, uptime, memory, done, failed, depth
+	@$(FLEET) status
+
+workers-clean: $(READY) ## stop everything, delete this fleet's logs and pid files, keep its jobs
+	@$(FLEET) clean
+
+logs: $(READY) ## follow the logs; W="rack l1" for some workers only
+	@$(BIN)/cm-actors logs --follow $(W)
+
+up: workers-up ## everything there is: the same as workers-up
+
+down: workers-down ## the same as workers-down
+
+##@ A look around
+.PHONY: demo demo-down
+demo: $(READY) ## start a fleet of its own on the simulated site and read four BMCs through the queue
+	@$(DEMO) $(FLEET) up
+	@$(DEMO) $(BIN)/cm-actors send rack.read_sensors "i[001-004]" --wait
+	@$(DEMO) $(BIN)/cm-actors jobs
+
+demo-down: $(READY) ## stop that fleet and delete it
+	@$(DEMO) $(FLEET) clean
+	@rm -rf logs/demo
+
+DEMO := env $(SETTINGS:%=--unset=CLOUDMESH_%) CLOUDMESH_LOG_DIR=logs/demo
+
+##@ Development
+.PHONY: test lint lock
+test: $(READY_FOR_TESTS) ## install the servers that tests need, then lint and run all tests
+	@bin/debian-packages $(SERVERS_OF_TESTS)
+	@$(MAKE) lint
+	@$(BIN)/python -m pytest $(T)
+
+lint: $(READY_FOR_TESTS) ## ruff, its formatting, mypy --strict
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+
+lock: ## pin the newest packages that setup.cfg allows (needs uv)
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --upgrade --universal --python-version 3.11 setup.cfg --extra postgresql --output-file requirements.lock
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --upgrade --universal --python-version 3.11 setup.cfg --all-extras --constraint requirements.lock --output-file requirements-dev.lock
+
+bench-%: $(READY_FOR_TESTS) ## run one benchmark: benchmarks/NAME.py
+	@$(BIN)/python benchmarks/$*.py
+
+.PHONY: help
+help: ## show this
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z%-]+:.*## / { sub("%", "NAME", $$1); printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo; echo "Variables: $(SETTINGS)"

@@ -1,0 +1,47 @@
+"""``python -m workers COMMAND`` drives the fleet; ``python -m workers NAME`` is one process of it, in the foreground.
+
+A process of the fleet imports only the standard library until its log is open: see `boot`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import import_module
+
+from workers import boot
+from workers.signals import StopRequest
+
+#: What drives the fleet; see `command`.
+COMMANDS = frozenset({"up", "down", "restart", "status", "clean", "run"})
+
+#: The form of a process's name; commands are looked for first.
+NAME = re.compile(r"[a-z]+[0-9]{0,2}")
+
+#: Processes that are no workers, each a module of its own.
+OTHERS = frozenset({"beat", "valkey"})
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command or the process that is named; returns its exit code."""
+    first = arguments[0] if arguments else ""
+    if first in COMMANDS or not NAME.fullmatch(first):
+        from workers import command
+
+        return command.run(arguments)
+    return process(first)
+
+
+def process(name: str) -> int:
+    """Be a process of the fleet until it is asked to stop. Each has a module with ``run(name, stop) -> int``."""
+    stop = StopRequest()
+    pid_file = boot.begin(name, own_log=name != "valkey")
+    try:
+        module = import_module(f"workers.{name if name in OTHERS else 'worker'}")
+        return int(module.run(name, stop))
+    finally:
+        pid_file.remove()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,170 @@
+"""beat: the supervised scheduler. What is due, and how often, is data; each job is sent through the queue or kept short.
+
+A job of the schedule is not sent while its predecessor is still queued or running, so nothing piles up when workers
+are behind. The last job of each is remembered in STATE_DIR/beat.json, across restarts too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from cloudmesh_actors import jobs, logs, nodes, roster, settings, site
+from cloudmesh_actors.errors import CloudmeshError, UnknownJob
+from cloudmesh_actors.rack import actors, records
+from cloudmesh_actors.settings import Settings
+from workers.process import guarded, leave, log, patiently, watch
+from workers.signals import StopRequest
+
+NAME = "beat"
+
+HOUR_S, DAY_S = 3600.0, 86_400.0
+
+#: A predecessor that has not ended after so many intervals is taken for lost, and no longer waited for ...
+LOST_AFTER_INTERVALS = 10
+
+#: ... but not before this long, in seconds.
+LOST_AFTER_S = HOUR_S
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something to do every `interval` seconds. `do` returns the id of the job it has sent, or None."""
+
+    name: str
+    interval: float
+    do: Callable[[], str | None]
+
+
+def chores(settings: Settings) -> list[Chore]:
+    """The schedule."""
+    wanted = [
+        Chore("read sensors", settings.sensors_interval, read_sensors),
+        Chore("prune jobs", HOUR_S, prune_jobs),
+        Chore("prune sensors", DAY_S, prune_sensors),
+    ]
+    return [chore for chore in wanted if chore.interval]
+
+
+def read_sensors() -> str | None:
+    """Send one job that reads all BMCs of the site."""
+    bmcs = site.current().bmcs
+    return actors.read_sensors.send(nodes.fold(bmcs)).message_id if bmcs else None
+
+
+def prune_jobs() -> None:
+    """Forget jobs that ended long ago."""
+    jobs.prune()
+
+
+def prune_sensors() -> None:
+    """Forget readings that are too old."""
+    records.prune()
+
+
+class Pacer:
+    """Does chores, each only when what it sent the last time has ended.
+
+    Args:
+        memory: the file that remembers when each chore was done last, and which job it sent.
+        state_of: the state of a job, None when the store knows no such job.
+    """
+
+    def __init__(
+        self, memory: Path, state_of: Callable[[str], str | None], clock: Callable[[], float] = time.time
+    ) -> None:
+        self._memory, self._state_of, self._clock = memory, state_of, clock
+        self._lock = threading.Lock()
+
+    def due_at(self, chore: Chore) -> float:
+        """When the chore is to be done next, in seconds since the epoch; at once if it is overdue."""
+        last = self._read().get(chore.name)
+        now = self._clock()
+        return min(max(now, last["at"] + chore.interval), now + chore.interval) if last else now
+
+    def do(self, chore: Chore) -> None:
+        """Do the chore, unless its last job is still at work. What goes wrong is one line in the log."""
+        try:
+            if self._busy(chore):
+                log.warning("chore.skipped", chore=chore.name, reason="its last job has not ended")
+                return
+            job_id = chore.do()
+            self._remember(chore, job_id)
+            log.info("chore.done", chore=chore.name, job_id=job_id)
+        except CloudmeshError as error:
+            log.error("chore.failed", chore=chore.name, error=str(error))
+        except Exception:
+            log.exception("chore.failed", chore=chore.name)
+
+    def _busy(self, chore: Chore) -> bool:
+        last = self._read().get(chore.name, {})
+        if not last.get("job"):
+            return False
+        if self._clock() - last["at"] > max(LOST_AFTER_S, LOST_AFTER_INTERVALS * chore.interval):
+            return False
+        return self._state_of(last["job"]) in ("queued", "running")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._memory.read_text()))
+        except (OSError, ValueError):  # gone or damaged: begin afresh
+            return {}
+
+    def _remember(self, chore: Chore, job_id: str | None) -> None:
+        with self._lock:
+            known = {**self._read(), chore.name: {"job": job_id, "at": self._clock()}}
+            fresh = self._memory.with_suffix(".new")
+            fresh.write_text(json.dumps(known, indent=1) + "\n")
+            fresh.replace(self._memory)
+
+
+def schedule(chores: list[Chore], pacer: Pacer) -> BackgroundScheduler:
+    """A scheduler, not yet started, that has `pacer` do each chore when it is due."""
+    # a chore that was held up is done once, however many of its times have passed meanwhile
+    scheduler = BackgroundScheduler(
+        timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+    )
+    for chore in chores:
+        scheduler.add_job(
+            pacer.do,
+            "interval",
+            args=[chore],
+            seconds=chore.interval,
+            next_run_time=datetime.fromtimestamp(pacer.due_at(chore), UTC),
+        )
+    return scheduler
+
+
+def state_of(job_id: str) -> str | None:
+    """The state of a job, None when the store knows no such job."""
+    try:
+        return str(jobs.get(job_id).state)
+    except UnknownJob:
+        return None
+
+
+def run(_name: str, stop: StopRequest) -> int:
+    """Keep the schedule until `stop`; returns the exit code."""
+    logs.configure(worker=NAME)
+    return guarded(lambda: keep(settings.current(), stop))
+
+
+def keep(config: Settings, stop: StopRequest) -> None:
+    """Do what is due when it is due, until `stop`."""
+    entry = patiently(lambda: roster.register(NAME, "", config.runtime_dir.name), stop)
+    scheduler = schedule(chores(config), Pacer(config.state_dir / "beat.json", state_of))
+    scheduler.start()
+    entry.ready()
+    log.info("worker.ready", pid=os.getpid())
+    watch(entry, stop)
+    scheduler.shutdown(wait=False)
+    leave(entry)

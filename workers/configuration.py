@@ -1,0 +1,103 @@
+"""From the settings to what supervisord needs: its configuration file and the environment of the fleet."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from math import ceil
+from pathlib import Path
+from string import Template
+
+from cloudmesh_actors.errors import SettingsError
+from cloudmesh_actors.settings import PREFIX, Settings, variable
+
+TEMPLATE = Path(__file__).with_name("supervisord.conf")
+
+#: How long a worker may take after its grace time to hand back what it still has, in seconds.
+HAND_BACK_S = 15
+
+#: Bytes in the path of a unix socket (sun_path of unix(7), without its final zero).
+SOCKET_PATH_BYTES = 107
+
+#: supervisord first binds its socket with ".PID" appended; process ids have up to seven digits.
+SOCKET_SUFFIX_BYTES = 8
+
+#: Settings that concern single workers, so that a change restarts those only.
+PER_WORKER = frozenset({variable("workers"), variable("threads")})
+
+
+def render(settings: Settings, *, python: str = sys.executable, umask: int = 0o022) -> str:
+    """The text of supervisord's configuration file for the settings' fleet.
+
+    Raises:
+        SettingsError: a path cannot be written in such a file.
+    """
+    common = {
+        "python": _literal(shlex.quote(python)),
+        "runtime_dir": _literal(str(settings.runtime_dir)),
+        "state_dir": _literal(str(settings.state_dir)),
+        "log_dir": _literal(str(settings.log_dir)),
+        "umask": f"{umask:03o}",
+        "stop_wait_s": str(ceil(settings.grace) + HAND_BACK_S),
+    }
+    head, valkey, program = _sections(TEMPLATE.read_text())
+    programs = [
+        Template(program).substitute(common, name=name, environment=_environment_of(settings, family))
+        for name, family in processes(settings)
+    ]
+    fixed = head if settings.broker_url else head + valkey
+    return Template(fixed).substitute(common) + "".join(programs)
+
+
+def processes(settings: Settings) -> list[tuple[str, str]]:
+    """The fleet's own processes, broker apart: (name, family); beat has no family."""
+    return [*((spec.name, spec.family) for spec in settings.worker_plan), ("beat", "")]
+
+
+def environment(settings: Settings, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of the fleet: the caller's, with the settings' paths made absolute."""
+    paths = {
+        variable(name): str(value)
+        for name in type(settings).model_fields
+        if isinstance(value := getattr(settings, name), Path)
+    }
+    return {**environ, **paths}
+
+
+def same_settings(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Whether two environments set the same settings, apart from those that concern single workers."""
+    return _shared(one) == _shared(other)
+
+
+def check_sockets(settings: Settings) -> None:
+    """Raises SettingsError when the sockets' paths would be too long for the system."""
+    longest = len(os.fsencode(settings.runtime_dir / "supervisor.sock")) + SOCKET_SUFFIX_BYTES
+    if longest > SOCKET_PATH_BYTES:
+        raise SettingsError(
+            f"{variable('runtime_root')} is {str(settings.runtime_root)!r}: it should be "
+            f"{longest - SOCKET_PATH_BYTES} bytes shorter, because paths of sockets are limited"
+        )
+
+
+def _shared(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value for name, value in environ.items() if name.startswith(PREFIX) and name not in PER_WORKER and value
+    }
+
+
+def _environment_of(settings: Settings, family: str) -> str:
+    return f'{variable("threads")}="{settings.threads_for(family)}"' if family else ""
+
+
+def _sections(template: str) -> Iterable[str]:
+    head, _, programs = template.partition("[program:valkey]")
+    valkey, _, program = programs.partition("[program:$name]")
+    return head, f"[program:valkey]{valkey}", f"[program:$name]{program}"
+
+
+def _literal(path: str) -> str:
+    if any(mark in path for mark in ("\n", " ;", " #")):
+        raise SettingsError(f"The path {path!r} cannot be used: supervisord takes ' ;' and ' #' for comments.")
+    return path.replace("%", "%%")

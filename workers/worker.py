@@ -1,0 +1,78 @@
+"""One worker: a process that runs `dramatiq.Worker` on one queue until it is asked to stop."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import dramatiq
+
+from cloudmesh_actors import broker as brokers
+from cloudmesh_actors import logs, roster, runs, settings
+from cloudmesh_actors.families import FAMILIES, worker_name
+from cloudmesh_actors.settings import Settings
+from workers.process import Tally, guarded, leave, log, patiently, watch
+from workers.signals import StopRequest
+
+#: How long Dramatiq's threads and consumers sleep at a time, in milliseconds; an idle stop takes two of these.
+WORKER_TIMEOUT_MS = 250
+
+#: How long runs may take after the grace time to reach a safe point and go back to their queue, in seconds.
+SAFE_POINT_S = 5.0
+
+
+def run(name: str, stop: StopRequest) -> int:
+    """Be the worker `name` until `stop`; returns the exit code."""
+    family = family_of(name)
+    if family is None:
+        sys.exit(f"{name!r} is neither a worker nor a command; see python -m workers --help")
+    logs.configure(worker=name, queue=family)
+    return guarded(lambda: work(name, family, stop))
+
+
+def family_of(name: str) -> str | None:
+    """The family that a worker's name tells: ``launcher`` for ``l1``."""
+    digits = name.lstrip("abcdefghijklmnopqrstuvwxyz")
+    return next((family for family in FAMILIES if worker_name(family, int(digits or 1)) == name), None)
+
+
+def work(name: str, family: str, stop: StopRequest) -> None:
+    """Take messages of a family's queue, until `stop`."""
+    config = settings.current()
+    entry = patiently(lambda: roster.register(name, family, config.runtime_dir.name), stop)
+    broker: dramatiq.Broker = import_module(f"workers.{family}").broker
+    patiently(broker.ping, stop)
+    worker = start(broker, family, config)
+    entry.ready()
+    log.info("worker.ready", pid=os.getpid(), threads=worker.worker_threads)
+    watch(entry, stop, tally)
+    finish(worker, config.grace)
+    leave(entry)
+
+
+def start(broker: dramatiq.Broker, family: str, config: Settings) -> dramatiq.Worker:
+    """Start Dramatiq's threads in this process."""
+    broker.emit_after("process_boot")  # the dramatiq command does it; without it TimeLimit never starts
+    worker = dramatiq.Worker(
+        broker,
+        queues={family},
+        worker_threads=config.threads_for(family),
+        worker_timeout=WORKER_TIMEOUT_MS,
+    )
+    worker.start()
+    return worker
+
+
+def tally() -> Tally:
+    """What this worker has done since it started."""
+    counters = brokers.counters
+    return Tally(counters.done, counters.failed, counters.last_job)
+
+
+def finish(worker: dramatiq.Worker, grace_s: float) -> None:
+    """Let running tasks end within the grace time, then have them go back to their queue at their next safe point."""
+    log.info("worker.stopping", grace_s=grace_s)
+    runs.stop_signal.stop(grace_s)
+    worker.stop(timeout=int((grace_s + SAFE_POINT_S) * 1000))
+    worker.broker.close()
