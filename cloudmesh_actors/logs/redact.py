@@ -46,7 +46,7 @@ OWN_KEYS = frozenset({"timestamp", "level", "worker", "queue", "actor", "job_id"
 DEEPEST = 16
 
 #: So many spellings are looked for one by one; more of them by their first four bytes.
-_FEW = 48
+_FEW = 80
 _GRAM = 4
 
 #: Lines of a secret of several lines that are this long are struck out one by one, as prints write them.
@@ -63,10 +63,9 @@ _ASSIGNED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
-_HINTS = (
-    *b"passw passphrase secret token apikey accesskey privatekey authorization credential".split(),
-    *(b"_key", b"-key", b" key"),
-)
+_KEY_HINTS = ("_key", "-key", " key", "apikey", "accesskey", "privatekey")
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 _named: dict[object, bool] = {}
 
@@ -89,17 +88,29 @@ def names_secret(key: object) -> bool:
 def by_key(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields with those masked whose key names a secret, in nested mappings and lists too."""
     for key, value in fields.items():
-        if names_secret(key) or isinstance(value, _CONTAINERS):
+        if _named.get(key, True) or type(value) not in _SCALARS:
             return {key: _masked(key, value, DEEPEST) for key, value in fields.items()}
     return fields
 
 
 def suspicious(line: bytes) -> bool:
     """Whether a rendered line may hold a secret. A false alarm costs little, a miss a lot."""
-    if b"://" in line and b"@" in line:
+    words = line.decode()
+    if "://" in words and "@" in words:
         return True
-    lowered = line.lower()
-    return any(hint in lowered for hint in _HINTS) or bool(_known().found_in(line))
+    return _hints_at_secret(words.lower()) or bool(_known().found_in(words))
+
+
+def _hints_at_secret(words: str) -> bool:
+    return (
+        "passw" in words
+        or "passphrase" in words
+        or "secret" in words
+        or "token" in words
+        or "authorization" in words
+        or "credential" in words
+        or ("key" in words and any(hint in words for hint in _KEY_HINTS))
+    )
 
 
 def by_value(fields: dict[str, Any]) -> dict[str, Any]:
@@ -114,12 +125,12 @@ def text(words: str) -> str:
         words = _URL_PASSWORD.sub(rf"\g<1>{MASK}@", words)
     if "PRIVATE KEY" in words:
         words = _KEY_BLOCK.sub(MASK, words)
-    return _ASSIGNED.sub(_assigned, words)
+    return _ASSIGNED.sub(_assigned, words) if _hints_at_secret(words.lower()) else words
 
 
 def safe_cut(words: str, at: int) -> int:
     """The last place up to `at` where `words` may be cut without cutting a known secret in two."""
-    for form in _known().texts:
+    for form in _known().forms:
         found = words.find(form, max(0, at - len(form) + 1), at + len(form) - 1)
         if 0 <= found < at:
             at = found
@@ -128,7 +139,7 @@ def safe_cut(words: str, at: int) -> int:
 
 def longest() -> int:
     """How long the longest spelling of a known secret is."""
-    return max(map(len, _known().texts), default=0)
+    return max(map(len, _known().forms), default=0)
 
 
 def _judge(key: str) -> bool:
@@ -186,35 +197,34 @@ class _Known:
     """All spellings of the known secrets, and how to find many of them at once."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self.texts = frozenset(form for value in values for form in spellings(value))
-        self._forms = tuple(form.encode(errors="surrogatepass") for form in self.texts)
-        self._by_gram: dict[int, list[bytes]] = defaultdict(list)
-        for form in self._forms:
-            self._by_gram[memoryview(form[:_GRAM]).cast("I")[0]].append(form)
+        self.forms = frozenset(form for value in values for form in spellings(value))
+        self._by_gram: dict[int, list[str]] = defaultdict(list)
+        for form in self.forms if len(self.forms) > _FEW else ():
+            self._by_gram[next(_grams(_bytes(form)[:_GRAM]))[0]].append(form)
 
-    def found_in(self, data: bytes) -> list[bytes]:
-        """The spellings that occur in `data`."""
-        return [form for form in self._candidates(data) if form in data]
+    def found_in(self, words: str) -> list[str]:
+        """The spellings that occur in `words`."""
+        return [form for form in self._candidates(words) if form in words]
 
     def strike(self, words: str) -> str:
         """`words` without them; the longest go first, since one may begin another."""
-        if not self._forms:
-            return words
-        data = words.encode(errors="surrogatepass")
-        found = self.found_in(data)
-        for form in sorted(found, key=len, reverse=True):
-            data = data.replace(form, MASK.encode())
-        return data.decode(errors="surrogatepass") if found else words
+        for form in sorted(self.found_in(words), key=len, reverse=True):
+            words = words.replace(form, MASK)
+        return words
 
-    def _candidates(self, data: bytes) -> Iterable[bytes]:
-        if len(self._forms) <= _FEW:
-            return self._forms
-        grams = self._by_gram.keys()
-        hits = set().union(*(grams & set(shifted) for shifted in _shifts(data) if not grams.isdisjoint(shifted)))
-        return [form for gram in hits for form in self._by_gram[gram]]
+    def _candidates(self, words: str) -> Iterable[str]:
+        if not self._by_gram:
+            return self.forms
+        known = self._by_gram.keys()
+        found = set().union(*(known & set(grams) for grams in _grams(_bytes(words)) if not known.isdisjoint(grams)))
+        return [form for gram in found for form in self._by_gram[gram]]
 
 
-def _shifts(data: bytes) -> Iterator[memoryview]:
+def _bytes(words: str) -> bytes:
+    return words.encode(errors="surrogatepass")
+
+
+def _grams(data: bytes) -> Iterator[memoryview]:
     """The data as integers of four bytes, from each of the four places where one can begin."""
     view = memoryview(data)
     for start in range(_GRAM):
