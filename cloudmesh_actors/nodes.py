@@ -39,6 +39,7 @@ MAX_NAME = 253
 ALL = "all"
 
 _OPERAND = re.compile(r"((?:[^\[\],!&^]++|\[[^\[\]]*+\])*+)([\[\],!&^]|\Z)")
+_OPERATOR = re.compile(r"[,!&^]")
 _BRACKET = re.compile(r"\[([^\[\]]*)\]")
 _RANGE = re.compile(r"([0-9]{1,64})(?:\s*-\s*([0-9]{1,64})(?:/([0-9]{1,18}))?)?")
 _NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:-]*")
@@ -69,6 +70,8 @@ class Groups:
     def members(self, group: str) -> tuple[str, ...]:
         """The group's nodes, sorted. Raises UnknownNode."""
         found = self._members.get(_spelt_out(group))
+        if found is None and not self._members:
+            raise NodeSetError(f"groups such as @{group} cannot be used here", part=f"@{group}")
         if found is None:
             raise UnknownNode(f"there is no group @{group}{near_miss(group, self._members, '@')}")
         return found
@@ -108,6 +111,20 @@ def expand(text: str, groups: Groups = NO_GROUPS) -> tuple[str, ...]:
     return tuple(sorted(names, key=sort_key))
 
 
+def expand_ordered(text: str) -> tuple[str, ...]:
+    """The names of a set whose order is beyond doubt: a single name or one ascending range, ``10.0.0.[1-64]``.
+
+    For sets that are paired with one another, since ClusterShell sorts what it reads. Raises NodeSetError.
+    """
+    names = expand(text)
+    ranges = _BRACKET.findall(text)
+    if len(ranges) > 1 or "," in "".join(ranges) or _OPERATOR.search(_BRACKET.sub("", text)):
+        raise NodeSetError(
+            f"{_shorten(text)!r} is not one ascending range, as sets that are paired have to be", part=text
+        )
+    return names
+
+
 def fold(names: Iterable[str]) -> str:
     """The shortest usual way to write these names: ``i[001-003],login``. The empty text for no names.
 
@@ -128,6 +145,13 @@ def near_miss(word: str, known: Iterable[str], prefix: str = "") -> str:
     """``; did you mean i001?`` for the known word most like this one, or nothing."""
     match = difflib.get_close_matches(word, known, 1, 0.6)
     return f"; did you mean {prefix}{match[0]}?" if match else ""
+
+
+def near_node(name: str, known: Iterable[str]) -> str:
+    """Like `near_miss`, but a name whose numbers are only padded differently comes first: i001 for i01."""
+    known = tuple(known)
+    plain = _unpadded(name)
+    return next((f"; did you mean {other}?" for other in known if _unpadded(other) == plain), near_miss(name, known))
 
 
 def _parse(text: str, groups: Groups) -> list[_Operand]:
@@ -278,6 +302,10 @@ def _spelt_out(group: str) -> str:
 
 def _pattern(name: str) -> str:
     return _DIGITS.sub("%s", name.replace("%", "%%"))
+
+
+def _unpadded(name: str) -> str:
+    return _DIGITS.sub(lambda digits: digits[0].lstrip("0") or "0", name)
 
 
 def _fold_vectors(vectors: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

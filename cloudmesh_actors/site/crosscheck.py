@@ -1,0 +1,50 @@
+"""What must hold between the sections of a site: everything spoken of exists, and is within the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+
+from cloudmesh_actors.errors import UnknownNode
+from cloudmesh_actors.nodes import MAX_NODES, fold
+from cloudmesh_actors.site.fields import Fields
+from cloudmesh_actors.site.model import Site
+
+
+def cross_check(site: Site, root: Fields) -> None:
+    """Note what is wrong between the sections of a file whose sections are sound in themselves."""
+    if len(site.cluster_of) > MAX_NODES:
+        root.fail("", f"the site has {len(site.cluster_of):,} nodes; {MAX_NODES:,} are possible")
+        return
+    for fields, name, text in _node_sets(root):
+        try:
+            site.nodes(text)
+        except UnknownNode as error:
+            fields.fail(name, str(error))
+    _check_provision(site, root.table("provision"))
+
+
+def _node_sets(root: Fields) -> Iterator[tuple[Fields, str, str]]:
+    """The sets that do not make nodes but speak of them: where they are, and their text."""
+    racks, cobblers, provision = root.table("racks"), root.table("cobblers"), root.table("provision")
+    for rack in racks:
+        place = racks.table(rack).table("place")
+        yield from ((place, text, text) for text in place)
+    for cobbler in cobblers:
+        fields = cobblers.table(cobbler)
+        if "systems" in fields:
+            yield fields, "systems", fields.text("systems")
+    yield from ((provision, text, text) for text in provision)
+
+
+def _check_provision(site: Site, provision: Fields) -> None:
+    """A driver needs what it works with."""
+    needs: dict[str, tuple[Container[str], str]] = {
+        "cobbler": (site.cobbler_of, "a system of no Cobbler"),
+        "ipmi": (site.bmcs, "without a BMC"),
+    }
+    for text in provision:
+        having, what = needs.get(provision.text(text), (site.cluster_of, ""))
+        lacking = [node for node in provision.key_set(text) if node not in having]
+        if lacking and what:
+            verb = "is" if len(lacking) == 1 else "are"
+            provision.fail(text, f"{fold(lacking)} {verb} {what}")

@@ -1,0 +1,296 @@
+"""Reading fields of the site file: each is checked, and each mistake is noted with its line and key."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar, get_args
+
+from cloudmesh_actors import nodes, secret
+from cloudmesh_actors.errors import NodeSetError, SiteError, UnknownNode
+from cloudmesh_actors.secret import Secret
+from cloudmesh_actors.site.document import Listing, Scalar, Table, Value
+
+T = TypeVar("T", bound=str)
+D = TypeVar("D", float, None)
+
+#: What a cluster, a rack, a server, a queue or an image may be called.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+
+#: All names that a file's sets may stand for, each time they occur: a dozen sections of the largest site.
+MAX_NAMES = 12 * nodes.MAX_NODES
+
+HOW_TO_WRITE_PASSWORDS = "write {env: NAME} or {file: PATH}, never the password itself"
+
+
+class Report:
+    """The mistakes found in one file, and the other files that it refers to."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.errors: list[SiteError] = []
+        self.secret_files: set[Path] = set()
+        self.names_read = 0
+
+    def add(self, message: str, line: int | None, key: str) -> None:
+        """Note a mistake."""
+        self.errors.append(SiteError(message, file=self.file, line=line, key=key))
+
+    def resolve(self, text: str) -> Path:
+        """A path in the file: ``~`` is the user's home, a relative one is beside the file."""
+        return Path(os.path.normpath(self.file.parent / Path(text).expanduser()))
+
+
+class Claims:
+    """Things that may be had only once, such as a node in a cluster or a unit of a rack."""
+
+    def __init__(self, report: Report, message: str) -> None:
+        self._report, self._message = report, message
+        self._owners: dict[object, tuple[str, int]] = {}
+
+    def take(self, things: Mapping[str, object], key: str, line: int) -> None:
+        """Claim things, each under the name that a mistake will show."""
+        taken = {name: self._owners[thing] for name, thing in things.items() if thing in self._owners}
+        if taken:
+            owner, owner_line = next(iter(taken.values()))
+            what = nodes.fold(name for name, before in taken.items() if before == (owner, owner_line))
+            self._report.add(self._message.format(what=what, owner=owner, line=owner_line), line, key)
+        for thing in things.values():
+            self._owners.setdefault(thing, (key, line))
+
+
+class Fields:
+    """The fields of one mapping in the file. A wrong field is reported, and read as its default."""
+
+    def __init__(
+        self, value: Value | None, path: str, line: int, report: Report, known: Collection[str] | None
+    ) -> None:
+        self.path, self.line, self.report = path, line, report
+        self._table = Table(line)
+        self._errors_before = len(report.errors)
+        if isinstance(value, Table):
+            self._table = value
+        elif value is not None and not (isinstance(value, Scalar) and value.is_null):
+            report.add("has to be a mapping, as in {key: value}", line, path)
+        if known is not None:
+            self._refuse_unknown(known)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was wrong since this mapping was begun."""
+        return len(self.report.errors) == self._errors_before
+
+    def __contains__(self, key: str) -> bool:
+        value = self._table.values.get(key)
+        return value is not None and not (isinstance(value, Scalar) and value.is_null)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.values)
+
+    def key(self, name: str) -> str:
+        """The whole key of a field: ``racks.r1.units``."""
+        return f"{self.path}.{name}" if self.path else name
+
+    def line_of(self, name: str) -> int:
+        """The line of a field, or of the mapping that lacks it."""
+        return self._table.lines.get(name, self.line)
+
+    def fail(self, name: str, message: str) -> None:
+        """Note that a field is wrong."""
+        self.report.add(message, self.line_of(name), self.key(name))
+
+    def require(self, *names: str) -> None:
+        """Note which of these fields are missing."""
+        for name in names:
+            if name not in self:
+                self.fail(name, "is missing")
+
+    def table(self, name: str, known: Collection[str] | None = None) -> Fields:
+        """The mapping under a key; an empty one if there is none."""
+        return Fields(self._table.values.get(name), self.key(name), self.line_of(name), self.report, known)
+
+    def text(self, name: str, default: str = "") -> str:
+        """A text, as it is written."""
+        value = self._table.values.get(name)
+        if name not in self:
+            return default
+        if not isinstance(value, Scalar):
+            self.fail(name, "has to be a single text")
+            return default
+        if not value.text.isprintable():
+            self.fail(name, "holds control characters or several lines")
+            return default
+        return value.text
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of names."""
+        value = self._table.values.get(name)
+        if name not in self:
+            return ()
+        if not isinstance(value, Listing) or not all(isinstance(item, Scalar) for item in value.items):
+            self.fail(name, "has to be a list of names, as in [batch, long]")
+            return ()
+        names = tuple(item.text for item in value.items if isinstance(item, Scalar))
+        for item in sorted({item for item in names if names.count(item) > 1}):
+            self.fail(name, f"{item!r} is given twice")
+        return tuple(filter(lambda item: self._is_name(name, item), names))
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        """A whole number from `low` to `high`, in decimal digits."""
+        text = self.text(name)
+        if not text:
+            return default
+        if not _DIGITS.fullmatch(text) or not low <= int(text) <= high:
+            self.fail(name, f"{text!r} is not a whole number from {low} to {high}")
+            return default
+        return int(text)
+
+    def seconds(self, name: str, default: D) -> float | D:
+        """A number of seconds above 0, up to a day."""
+        text = self.text(name)
+        if not text:
+            return default
+        if not _NUMBER.fullmatch(text) or not 0 < float(text) <= 86_400:
+            self.fail(name, f"{text!r} is not a number of seconds above 0, up to 86400")
+            return default
+        return float(text)
+
+    def choice(self, name: str, kind: object, default: T) -> T:
+        """One of the values of a Literal type."""
+        text = self.text(name, default)
+        return self.one_of(name, text, kind, default)
+
+    def one_of(self, name: str, text: str, kind: object, default: T) -> T:
+        """The value of a Literal type that `text` is."""
+        choices: tuple[T, ...] = get_args(kind)
+        for choice in choices:
+            if choice == text:
+                return choice
+        self.fail(name, f"{text!r} is not one of {', '.join(choices)}{nodes.near_miss(text, choices)}")
+        return default
+
+    def reference(self, name: str, known: Collection[str], what: str) -> str | None:
+        """The name of something that another section has."""
+        text = self.text(name)
+        if text and text not in known:
+            self.fail(name, f"there is no {what} {text!r}{nodes.near_miss(text, known)}")
+            return None
+        return text or None
+
+    def file(self, name: str) -> Path | None:
+        """A path; a relative one is beside the site file."""
+        text = self.text(name)
+        return self.report.resolve(text) if text else None
+
+    def directory(self, name: str) -> Path | None:
+        """A directory that exists; a relative one is beside the site file."""
+        path = self.file(name)
+        if path and not path.is_dir():
+            self.fail(name, f"{path} is not a directory")
+            return None
+        return path
+
+    def node_set(self, name: str) -> tuple[str, ...]:
+        """The names of the set that a field holds."""
+        text = self.text(name)
+        return self._expanded(name, text, nodes.expand) if text else ()
+
+    def key_set(self, name: str, *, ordered: bool = False) -> tuple[str, ...]:
+        """The names of the set that a key is; `ordered` asks for a single name or one ascending range."""
+        return self._expanded(name, name, nodes.expand_ordered if ordered else nodes.expand)
+
+    def address(self, name: str) -> str:
+        """A host's name or address."""
+        text = self.text(name)
+        if text and not is_address(text):
+            self.fail(name, f"{text!r} is neither an address nor a host's name")
+            return ""
+        return text
+
+    def paired_addresses(self, name: str, count: int) -> tuple[str, ...]:
+        """One address for each of `count` nodes, in their order."""
+        text = self.text(name)
+        addresses = self._expanded(name, text, nodes.expand_ordered) if text else ()
+        if addresses and len(addresses) != count:
+            self.fail(name, f"{text!r} is {len(addresses)} addresses for {count} nodes")
+        wrong = [address for address in addresses if not is_address(address)]
+        if wrong:
+            self.fail(name, f"{wrong[0]!r} is neither an address nor a host's name")
+        return () if wrong or len(addresses) != count else addresses
+
+    def password(self, name: str) -> Secret:
+        """The password that ``{env: NAME}`` or ``{file: PATH}`` refers to."""
+        if name not in self:
+            return Secret("")
+        if not isinstance(self._table.values[name], Table):
+            self.fail(name, HOW_TO_WRITE_PASSWORDS)
+            return Secret("")
+        return self.table(name, ("env", "file")).secret()
+
+    def secret(self) -> Secret:
+        """The password that this mapping refers to."""
+        variable, file = self.text("env"), self.file("file")
+        if bool(variable) == bool(file):
+            self.report.add(HOW_TO_WRITE_PASSWORDS, self.line, self.path)
+        elif file:
+            return self._secret_file(file)
+        elif not os.environ.get(variable):
+            self.fail("env", f"the environment variable {variable} is not set")
+        else:
+            return Secret(os.environ[variable])
+        return Secret("")
+
+    def _secret_file(self, file: Path) -> Secret:
+        try:
+            found = secret.read_file(file)
+        except ValueError as error:
+            self.fail("file", str(error))
+            return Secret("")
+        self.report.secret_files.add(file)
+        return found
+
+    def _expanded(self, name: str, text: str, read: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
+        try:
+            names = read(text)
+        except (NodeSetError, UnknownNode) as error:
+            self.fail(name, str(error))
+            return ()
+        self.report.names_read += len(names)
+        if self.report.names_read > MAX_NAMES:
+            key = self.key(name)
+            raise SiteError("the file names too many nodes", file=self.report.file, line=self.line_of(name), key=key)
+        return names
+
+    def _is_name(self, field: str, text: str) -> bool:
+        if _NAME.fullmatch(text):
+            return True
+        self.fail(field, f"{text!r} is not a name: letters, digits, '_', '.' and '-'")
+        return False
+
+    def check_own_name(self) -> None:
+        """Note if the last part of this mapping's key is no name."""
+        name = self.path.partition(".")[2]
+        if not _NAME.fullmatch(name):
+            self.report.add("is not a name: letters, digits, '_', '.' and '-'", self.line, self.path)
+
+    def _refuse_unknown(self, known: Collection[str]) -> None:
+        for name in self._table.values:
+            if name not in known:
+                hint = nodes.near_miss(name, known) or f"; the keys here are {', '.join(known)}"
+                self.fail(name, f"is not a known key{hint}")
+
+
+def is_address(text: str) -> bool:
+    """Whether this is an IP address or can be a host's name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        last = text.rstrip(".").rpartition(".")[2]
+        return bool(_HOST.fullmatch(text)) and not last.isdigit()
+    return True
