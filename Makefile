@@ -33,6 +33,7 @@ SERVERS_OF_TESTS := openipmi ipmitool freeipmi-tools redis-server rabbitmq-serve
 ##@ Set-up
 .PHONY: setup
 setup: $(READY) ## make the virtual environment, with all packages
+	@echo "the virtual environment $(VENV) is ready"
 
 $(VENV)/.ready: requirements.lock setup.cfg
 	@bin/setup $(VENV) $(PYTHON) requirements.lock
