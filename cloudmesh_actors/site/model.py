@@ -20,7 +20,7 @@ HostDriver = Literal["ssh", "local", "simulator"]
 ProvisionDriver = Literal["cobbler", "ipmi", "simulator"]
 
 #: What a simulated BMC can be told to suffer from.
-SimulatedFault = Literal["silent", "wrong-password", "no-reading", "hot"]
+SimulatedFault = Literal["silent", "wrong-password", "no-reading", "hot", "sessions-exhausted", "slow"]
 
 
 #: How long a batch server's state is good enough, unless the site file says otherwise.

@@ -17,14 +17,14 @@ def connect(bmc: Bmc, deadline: float | None = None) -> BmcClient:
     Waits for other conversations with the same BMC, in this process and in others on this host, to end.
 
     Args:
-        deadline: seconds that the whole conversation may take, the waiting included; the settings' `bmc_deadline`
-            by default.
+        deadline: seconds that the whole conversation may take, the waiting included; by default the site
+            file's for this BMC, else the settings' `bmc_deadline`.
 
     Raises:
         Unreachable, AuthenticationFailed, SessionsExhausted, ProtocolError, DeadlineExceeded: it did not come about.
     """
     current = settings.current()
-    seconds = current.bmc_deadline if deadline is None else deadline
+    seconds = deadline or bmc.deadline or current.bmc_deadline
     if bmc.driver == "simulator":
         from cloudmesh_actors.clients.ipmi.simulator import SimulatedBmc
 
