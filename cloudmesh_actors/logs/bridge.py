@@ -55,7 +55,7 @@ def level_name(number: int) -> str:
 
 def _message(record: logging.LogRecord) -> str:
     try:
-        return record.getMessage()
+        return record.getMessage().rstrip("\n")
     except Exception as error:  # a wrong log call must not end a task
         return f"{record.msg} {record.args!r} (cannot be formatted: {error})"
 

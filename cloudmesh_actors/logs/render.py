@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
+
+if TYPE_CHECKING:
+    from cloudmesh_actors.logs.reader import Entry
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -24,6 +27,26 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 _PLAIN = re.compile(r"[^\s=\"']+")
 
 
+def for_people(entry: Entry, *, colour: bool = False, worker_width: int = 0) -> str:
+    """An entry of a log as text; raw output is marked as such."""
+    if entry.event is not None:
+        return line({"worker": entry.worker, **entry.event}, colour=colour, worker_width=worker_width)
+    words = safe(_decoded(entry.line))
+    level = _coloured("raw  ", _COLOURS["raw"], colour)
+    return f"{local_time(entry.time)}  {level}  {safe(entry.worker):<{worker_width}}  | {words}"
+
+
+def as_json(entry: Entry) -> str:
+    """An entry of a log as one JSON object; raw output as ``{"timestamp", "worker", "raw"}``."""
+    if entry.event is not None:
+        return orjson.dumps(entry.event).decode()
+    return orjson.dumps({"timestamp": entry.time, "worker": entry.worker, "raw": _decoded(entry.line)}).decode()
+
+
+def _decoded(line: bytes) -> str:
+    return line.strip(b"\r\n\0").decode(errors="backslashreplace")
+
+
 def line(event: Mapping[str, Any], *, colour: bool = False, worker_width: int = 0) -> str:
     """``03-01 13:00:00.000 info  rack  rack.read_sensors ab12cd34  event  key=value``, traceback indented below."""
     level = str(event.get("level", "info"))
@@ -35,14 +58,9 @@ def line(event: Mapping[str, Any], *, colour: bool = False, worker_width: int = 
         _words(event),
         _coloured(_pairs(event), "2", colour),
     ]
-    below = "".join(_indented(str(event[key])) for key in ("stack", "exception") if event.get(key))
+    more = _text(event.get("event", "")).partition("\n")[2]
+    below = "".join(map(_indented, (more, str(event.get("stack", "")), str(event.get("exception", "")))))
     return "  ".join(part for part in parts if part.strip()) + below
-
-
-def raw(when: str, worker: str, words: str, *, colour: bool = False, worker_width: int = 0) -> str:
-    """A line that is no event, marked as such."""
-    level = _coloured("raw  ", _COLOURS["raw"], colour)
-    return f"{local_time(when)}  {level}  {safe(worker):<{worker_width}}  | {safe(words)}"
 
 
 def local_time(timestamp: str) -> str:
@@ -66,7 +84,7 @@ def _task(event: Mapping[str, Any]) -> str:
 
 
 def _words(event: Mapping[str, Any]) -> str:
-    words = safe(_text(event.get("event", "")))
+    words = safe(_text(event.get("event", "")).partition("\n")[0])
     return f"| {words}" if "stream" in event else words
 
 
