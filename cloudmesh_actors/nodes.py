@@ -43,7 +43,7 @@ _OPERATOR = re.compile(r"[,!&^]")
 _BRACKET = re.compile(r"\[([^\[\]]*)\]")
 _RANGE = re.compile(r"([0-9]{1,64})(?:\s*-\s*([0-9]{1,64})(?:/([0-9]{1,18}))?)?")
 _NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:-]*")
-_DIGITS = re.compile(r"[0-9]+")
+_NUMBER = re.compile(r"([0-9]+)")
 
 _OPERATIONS: Mapping[str, Callable[[set[str], frozenset[str]], None]] = {
     ",": set.update,
@@ -57,7 +57,8 @@ class Groups:
     """Named groups of nodes; ``@NAME`` in a set stands for one. The group `ALL` is what wildcards look at."""
 
     def __init__(self, members: Mapping[str, Iterable[str]]) -> None:
-        self._members = {group: tuple(sorted(names, key=sort_key)) for group, names in members.items()}
+        self._members = dict(members)
+        self._sorted: dict[str, tuple[str, ...]] = {}
         self._sets: dict[str, frozenset[str]] = {}
 
     def __contains__(self, group: object) -> bool:
@@ -68,19 +69,24 @@ class Groups:
         return tuple(self._members)
 
     def members(self, group: str) -> tuple[str, ...]:
-        """The group's nodes, sorted. Raises UnknownNode."""
-        found = self._members.get(_spelt_out(group))
-        if found is None and not self._members:
-            raise NodeSetError(f"groups such as @{group} cannot be used here", part=f"@{group}")
-        if found is None:
-            raise UnknownNode(f"there is no group @{group}{near_miss(group, self._members, '@')}")
-        return found
+        """The group's nodes, sorted once. Raises UnknownNode."""
+        if group not in self._sorted:
+            self._sorted[group] = tuple(sorted(self._find(group), key=sort_key))
+        return self._sorted[group]
 
     def member_set(self, group: str) -> frozenset[str]:
         """The group's nodes as a set, made once. Raises UnknownNode."""
         if group not in self._sets:
-            self._sets[group] = frozenset(self.members(group))
+            self._sets[group] = frozenset(self._find(group))
         return self._sets[group]
+
+    def _find(self, group: str) -> Iterable[str]:
+        found = self._members.get(ALL if group == "*" else group)
+        if found is not None:
+            return found
+        if not self._members:
+            raise NodeSetError(f"groups such as @{group} cannot be used here", part=f"@{group}")
+        raise UnknownNode(f"there is no group @{group}{near_miss(group, self._members, '@')}")
 
 
 NO_GROUPS = Groups({})
@@ -102,13 +108,27 @@ def expand(text: str, groups: Groups = NO_GROUPS) -> tuple[str, ...]:
     names, within milliseconds; UnknownNode for a group that does not exist.
     """
     operands = _parse(text, groups)
-    if len(operands) == 1 and operands[0].text[1:] in groups and operands[0].text[0] == "@":
-        return groups.members(operands[0].text[1:])
     _check_size(operands)
+    if len(operands) == 1:
+        return _expand_alone(operands[0].text, groups)
     names: set[str] = set()
     for operand in operands:
         _OPERATIONS[operand.operation](names, _evaluate(operand.text, groups))
     return tuple(sorted(names, key=sort_key))
+
+
+def _expand_alone(piece: str, groups: Groups) -> tuple[str, ...]:
+    """The names of a set without algebra; a known group and a single range need no sorting."""
+    if piece[0] == "@" and piece[1:] in groups:
+        return groups.members(piece[1:])
+    if piece[0] != "@" and not _is_wild(piece) and piece.count("[") <= 1:
+        return _plain_names(piece)
+    return tuple(sorted(_evaluate(piece, groups), key=sort_key))
+
+
+def at_most(text: str, groups: Groups = NO_GROUPS) -> int:
+    """How many nodes a set may stand for, found without expanding it. Raises as `expand` does."""
+    return _check_size(_parse(text, groups))
 
 
 def expand_ordered(text: str) -> tuple[str, ...]:
@@ -132,13 +152,14 @@ def fold(names: Iterable[str]) -> str:
     """
     patterns: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for name in names:
-        patterns[_pattern(name)].append(tuple(_DIGITS.findall(name)))
+        patterns[_pattern(name)].append(tuple(_NUMBER.findall(name)))
     return ",".join(pattern % vector for pattern in sorted(patterns) for vector in _fold_vectors(patterns[pattern]))
 
 
-def sort_key(name: str) -> tuple[str, tuple[tuple[int, str], ...]]:
+def sort_key(name: str) -> tuple[str, list[tuple[int, str]]]:
     """ClusterShell's order: by the text around the numbers, then by each number's width and value."""
-    return _pattern(name), tuple((len(digits), digits) for digits in _DIGITS.findall(name))
+    parts = _NUMBER.split(name)
+    return "%s".join(parts[::2]), [(len(digits), digits) for digits in parts[1::2]]
 
 
 def near_miss(word: str, known: Iterable[str], prefix: str = "") -> str:
@@ -252,7 +273,7 @@ def _range_size(subrange: str, piece: str) -> int:
     return (int(last) - int(first)) // step + 1
 
 
-def _check_size(operands: Iterable[_Operand]) -> None:
+def _check_size(operands: Iterable[_Operand]) -> int:
     size = work = 0
     for operand in operands:
         work += operand.size
@@ -262,6 +283,7 @@ def _check_size(operands: Iterable[_Operand]) -> None:
             size += operand.size
         if size > MAX_NODES or work > MAX_WORK:
             raise _too_many(operand.text)
+    return size
 
 
 def _too_many(piece: str) -> NodeSetError:
@@ -296,16 +318,12 @@ def _is_wild(piece: str) -> bool:
     return "*" in piece or "?" in piece
 
 
-def _spelt_out(group: str) -> str:
-    return ALL if group == "*" else group
-
-
 def _pattern(name: str) -> str:
-    return _DIGITS.sub("%s", name.replace("%", "%%"))
+    return _NUMBER.sub("%s", name.replace("%", "%%"))
 
 
 def _unpadded(name: str) -> str:
-    return _DIGITS.sub(lambda digits: digits[0].lstrip("0") or "0", name)
+    return _NUMBER.sub(lambda digits: digits[0].lstrip("0") or "0", name)
 
 
 def _fold_vectors(vectors: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

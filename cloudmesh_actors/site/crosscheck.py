@@ -15,15 +15,16 @@ def cross_check(site: Site, root: Fields) -> None:
     if len(site.cluster_of) > MAX_NODES:
         root.fail("", f"the site has {len(site.cluster_of):,} nodes; {MAX_NODES:,} are possible")
         return
-    for fields, name, text in _node_sets(root):
+    for fields, name, text in _references(root):
         try:
             site.nodes(text)
         except UnknownNode as error:
             fields.fail(name, str(error))
-    _check_provision(site, root.table("provision"))
+    if root.is_sound:
+        _check_provision(site, root.table("provision"))
 
 
-def _node_sets(root: Fields) -> Iterator[tuple[Fields, str, str]]:
+def _references(root: Fields) -> Iterator[tuple[Fields, str, str]]:
     """The sets that do not make nodes but speak of them: where they are, and their text."""
     racks, cobblers, provision = root.table("racks"), root.table("cobblers"), root.table("provision")
     for rack in racks:
@@ -39,12 +40,12 @@ def _node_sets(root: Fields) -> Iterator[tuple[Fields, str, str]]:
 def _check_provision(site: Site, provision: Fields) -> None:
     """A driver needs what it works with."""
     needs: dict[str, tuple[Container[str], str]] = {
-        "cobbler": (site.cobbler_of, "a system of no Cobbler"),
-        "ipmi": (site.bmcs, "without a BMC"),
+        "cobbler": (site.cobbler_of, "a Cobbler that has {} as systems"),
+        "ipmi": (site.bmcs, "a BMC for {}"),
     }
     for text in provision:
-        having, what = needs.get(provision.text(text), (site.cluster_of, ""))
-        lacking = [node for node in provision.key_set(text) if node not in having]
-        if lacking and what:
-            verb = "is" if len(lacking) == 1 else "are"
-            provision.fail(text, f"{fold(lacking)} {verb} {what}")
+        driver = provision.text(text)
+        having, what = needs.get(driver, (site.cluster_of, "{}"))
+        lacking = [node for node in site.nodes(text) if node not in having]
+        if lacking:
+            provision.fail(text, f"{driver} needs {what.format(fold(lacking))}")

@@ -69,14 +69,18 @@ class Table:
 Value = Scalar | Listing | Table
 
 
-def parse(content: bytes, file: Path) -> Table:
-    """The mapping that the file consists of. Raises SiteError for anything else."""
+def parse(content: bytes, file: Path, mistakes: list[SiteError]) -> Table:
+    """The mapping that the file consists of; SiteErrors that reading can go on after are added to `mistakes`.
+
+    Raises SiteError for anything that is no YAML mapping.
+    """
     if len(content) > MAX_BYTES:
         raise SiteError(f"is larger than {MAX_BYTES // 1_000_000} MB", file=file)
+    text = _decode(content, file)
     try:
-        value = _Composer(file, _events(_decode(content, file))).document()
+        value = _Composer(file, _events(text), mistakes).document()
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, file) from None
+        raise _syntax_error(error, text, file) from None
     except yaml.reader.ReaderError as error:
         raise SiteError(f"is no text file: {error.reason}", file=file) from None
     if not isinstance(value, Table):
@@ -101,18 +105,19 @@ def _events(text: str) -> Iterator[Event]:
     return events
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, file: Path) -> SiteError:
+def _syntax_error(error: yaml.MarkedYAMLError, text: str, file: Path) -> SiteError:
     mark = error.problem_mark or error.context_mark
-    problem = error.problem or "cannot be read"
-    if "\\t" in problem or "'\t'" in problem:
+    problem = (error.problem or "cannot be read") + (f" ({error.context})" if error.context else "")
+    if mark is None:
+        return SiteError(f"is not YAML: {problem}", file=file)
+    if text[mark.index : mark.index + 1] == "\t":
         problem = "a tab stands where YAML wants blanks"
-    message = f"is not YAML: {problem}" + (f" ({error.context})" if error.context else "")
-    return SiteError(message, file=file, line=None if mark is None else mark.line + 1)
+    return SiteError(f"is not YAML: {problem}", file=file, line=mark.line + 1)
 
 
 class _Composer:
-    def __init__(self, file: Path, events: Iterator[Event]) -> None:
-        self._file, self._events = file, events
+    def __init__(self, file: Path, events: Iterator[Event], mistakes: list[SiteError]) -> None:
+        self._file, self._events, self._mistakes = file, events, mistakes
 
     def document(self) -> Value:
         """The file's only document."""
@@ -137,7 +142,7 @@ class _Composer:
         if isinstance(event, SequenceStartEvent):
             return self._listing(event, key, depth)
         assert isinstance(event, ScalarEvent)  # noqa: S101 - there is no fourth kind
-        return Scalar(_line(event), event.value, quoted=event.style is not None)
+        return Scalar(_line(event), event.value, quoted=bool(event.style))
 
     def _refuse_tricks(self, event: Event, key: str, depth: int) -> None:
         if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
@@ -154,17 +159,19 @@ class _Composer:
                 break
             name = self._key(event, key)
             path = f"{key}.{name}" if key else name
+            value = self._value(next(self._events), path, depth + 1)
             if name in table.values:
-                raise self._error(event, path, f"is given twice; the first is in line {table.lines[name]}")
-            table.lines[name] = _line(event)
-            table.values[name] = self._value(next(self._events), path, depth + 1)
+                again = f"is given twice; the first is in line {table.lines[name]}"
+                self._mistakes.append(self._error(event, path, again))
+                continue
+            table.lines[name], table.values[name] = _line(event), value
         return table
 
     def _key(self, event: Event, parent: str) -> str:
         self._refuse_tricks(event, parent, 0)
         if not isinstance(event, ScalarEvent):
             raise self._error(event, parent, 'a key has to be a text; quote node sets, as in "i[001-064]"')
-        if event.value == "<<" and event.style is None:
+        if event.value == "<<" and not event.style:
             raise self._error(event, parent, "merge keys ('<<') are not supported; write the values out")
         return str(event.value)
 

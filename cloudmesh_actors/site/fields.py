@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -23,9 +24,6 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 
-#: All names that a file's sets may stand for, each time they occur: a dozen sections of the largest site.
-MAX_NAMES = 12 * nodes.MAX_NODES
-
 HOW_TO_WRITE_PASSWORDS = "write {env: NAME} or {file: PATH}, never the password itself"
 
 
@@ -36,11 +34,20 @@ class Report:
         self.file = file
         self.errors: list[SiteError] = []
         self.secret_files: set[Path] = set()
-        self.names_read = 0
+        self._names: Counter[tuple[str, str]] = Counter()
 
     def add(self, message: str, line: int | None, key: str) -> None:
         """Note a mistake."""
         self.errors.append(SiteError(message, file=self.file, line=line, key=key))
+
+    def spend(self, purpose: tuple[str, str], count: int) -> None:
+        """Count the nodes named for one purpose, before any are made; no node is named twice for the same.
+
+        Raises NodeSetError when they are more than a site may have.
+        """
+        self._names[purpose] += count
+        if self._names[purpose] > nodes.MAX_NODES:
+            raise NodeSetError(f"with this set, {purpose[0]} names more than {nodes.MAX_NODES:,} nodes")
 
     def resolve(self, text: str) -> Path:
         """A path in the file: ``~`` is the user's home, a relative one is beside the file."""
@@ -256,16 +263,14 @@ class Fields:
         return found
 
     def _expanded(self, name: str, text: str, read: Callable[[str], tuple[str, ...]]) -> tuple[str, ...]:
+        """What a set stands for; `text` is the field's value, or the very key."""
+        purpose = self.path.rpartition(".")[2] if text == name else name
         try:
-            names = read(text)
+            self.report.spend((self.path.partition(".")[0], purpose), nodes.at_most(text))
+            return read(text)
         except (NodeSetError, UnknownNode) as error:
             self.fail(name, str(error))
             return ()
-        self.report.names_read += len(names)
-        if self.report.names_read > MAX_NAMES:
-            key = self.key(name)
-            raise SiteError("the file names too many nodes", file=self.report.file, line=self.line_of(name), key=key)
-        return names
 
     def _is_name(self, field: str, text: str) -> bool:
         if _NAME.fullmatch(text):

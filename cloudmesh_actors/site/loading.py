@@ -88,7 +88,7 @@ def _content(path: Path) -> bytes:
 
 def _read(content: bytes, file: Path) -> tuple[Site, Report]:
     report = Report(file)
-    root = Fields(document.parse(content, file), "", 1, report, sections.KEYS[""])
+    root = Fields(document.parse(content, file, report.errors), "", 1, report, sections.KEYS[""])
     servers = {server.name: server for server in sections.read_batch_servers(root.table("batch_servers"))}
     clusters = {cluster.name: cluster for cluster in sections.read_clusters(root.table("clusters"), servers)}
     site = Site(
