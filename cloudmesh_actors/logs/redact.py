@@ -8,13 +8,11 @@ suspicion is taken apart.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from cloudmesh_actors import secret
 from cloudmesh_actors.secret import MASK
@@ -45,7 +43,7 @@ OWN_KEYS = frozenset({"timestamp", "level", "worker", "queue", "actor", "job_id"
 #: Deeper containers are not shown, which ends cycles too.
 DEEPEST = 16
 
-#: So many spellings are looked for one by one; more of them by their first four bytes.
+#: So many hints are looked for one by one; more of them by their first four bytes.
 _FEW = 80
 _GRAM = 4
 
@@ -57,7 +55,7 @@ _CONTAINERS = (Mapping, list, tuple, set, frozenset)
 _URL_PASSWORD = re.compile(r"""(://[^\s/:@"'<>]*:)(?!\d{1,5}(?:[/?#\s"'\\]|$))[^\s"'<>]*@""")
 _ASSIGNED = re.compile(
     r"""((?:passw(?:or)?d|passphrase|secret|(?:private|api|access)[_ -]?key|authorization|credential|token)s?"""
-    r"""(?:["']\s*:|\s*=|\s*:(?=\s*(?:["']|basic\s|bearer\s|\S+\s*$)))\s*b?)"""
+    r"""(?:["']\s*:|\s*=|\s*:(?=\s*(?:["']|basic\s|bearer\s|\S+\s*$)))\s*(?:b(?=["']))?)"""
     r"""(?!None\b|null\b|["']?\*\*\*)"""
     r"""("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|(?:(?:basic|bearer)\s+)?[^\s,;&}\])]+)""",
     re.IGNORECASE | re.MULTILINE,
@@ -66,6 +64,15 @@ _KEY_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z 
 _KEY_HINTS = ("_key", "-key", " key", "apikey", "accesskey", "privatekey")
 
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+
+#: What no spelling changes.
+_UNTOUCHED = re.compile(r"[A-Za-z0-9_.-]+")
+
+#: Control characters have letters in ``repr`` and JSON, and a space is a plus in a query.
+_LETTERS = {"\n": r"\\+n", "\r": r"\\+r", "\t": r"\\+t", "\b": r"\\+b", "\f": r"\\+f", " ": r"\+"}
+
+#: A character may be spelt by so many.
+_GROWTH = 12
 
 _named: dict[object, bool] = {}
 
@@ -98,7 +105,7 @@ def suspicious(line: bytes) -> bool:
     words = line.decode()
     if "://" in words and "@" in words:
         return True
-    return _hints_at_secret(words.lower()) or bool(_known().found_in(words))
+    return _hints_at_secret(words.lower()) or _known().occur_in(words)
 
 
 def _hints_at_secret(words: str) -> bool:
@@ -130,16 +137,16 @@ def text(words: str) -> str:
 
 def safe_cut(words: str, at: int) -> int:
     """The last place up to `at` where `words` may be cut without cutting a known secret in two."""
-    for form in _known().forms:
-        found = words.find(form, max(0, at - len(form) + 1), at + len(form) - 1)
-        if 0 <= found < at:
-            at = found
+    window = max(0, at - longest())
+    for found in _known().matches(words[window : at + longest()]):
+        if found.start() < at - window < found.end():
+            at = window + found.start()
     return at
 
 
 def longest() -> int:
-    """How long the longest spelling of a known secret is."""
-    return max(map(len, _known().forms), default=0)
+    """How long a known secret may get by being spelt in another way."""
+    return _known().longest
 
 
 def _judge(key: str) -> bool:
@@ -177,47 +184,84 @@ def _assigned(match: re.Match[str]) -> str:
     return f"{match[1]}{mark}{MASK}{mark}"
 
 
-def spellings(value: str) -> set[str]:
-    """The ways a secret may be spelt in a text."""
-    raw = value.encode(errors="surrogatepass")
-    forms = {value, quote(raw, safe=""), quote(raw), quote_plus(raw), raw.hex(), base64.b64encode(raw).decode()}
-    forms |= {line for line in value.splitlines() if len(line) >= _LONG_LINE}
-    forms |= {form.lower() for form in forms if "%" in form}
-    forms.add(repr(raw)[2:-1])
-    for _ in range(2):
-        forms |= {escape(form)[1:-1] for form in forms for escape in (repr, ascii, json.dumps, _json)}
-    return {form for form in forms if len(form) >= secret.SHORTEST_REDACTED}
+def pattern(value: str) -> str:
+    """A regular expression for `value` as text, ``repr``, JSON and URL quoting spell it, in any nesting of them."""
+    raw = _bytes(value)
+    return "|".join(("".join(map(_character, value)), raw.hex(), re.escape(base64.b64encode(raw).decode())))
 
 
-def _json(words: str) -> str:
-    return json.dumps(words, ensure_ascii=False)
+def _character(char: str) -> str:
+    if _UNTOUCHED.fullmatch(char):
+        return re.escape(char)
+    code = ord(char)
+    quoted = "".join(f"%{byte:02x}" for byte in _bytes(char))
+    escaped = f"x{code:02x}|u{code:04x}|U{code:08x}|" + "".join(f"\\\\*x{byte:02x}" for byte in _bytes(char))
+    letter = _LETTERS.get(char)
+    spelt = [rf"\\*{re.escape(char)}", f"(?i:{quoted})", rf"\\+(?i:{escaped})"]
+    return f"(?:{'|'.join([*spelt, *([letter] if letter else [])])})"
 
 
 class _Known:
-    """All spellings of the known secrets, and how to find many of them at once."""
+    """The known secrets, and how to find many of them at once.
+
+    Each has hints, parts that no spelling changes; only where one of these occurs its pattern is tried. Many hints
+    are looked for together, by their first four bytes.
+    """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self.forms = frozenset(form for value in values for form in spellings(value))
+        lines = {line for value in values for line in value.splitlines() if len(line) >= _LONG_LINE}
+        every = {*values, *lines}
+        self.longest = max((_GROWTH * len(value) for value in every), default=0)
+        self._hinted: dict[str, list[str]] = defaultdict(list)
+        for value in every:
+            for hint in _hints(value):
+                self._hinted[hint].append(value)
+        self._everywhere = self._hinted.pop("", [])
         self._by_gram: dict[int, list[str]] = defaultdict(list)
-        for form in self.forms if len(self.forms) > _FEW else ():
-            self._by_gram[next(_grams(_bytes(form)[:_GRAM]))[0]].append(form)
+        for hint in self._hinted if len(self._hinted) > _FEW else ():
+            self._by_gram[next(_grams(_bytes(hint)[:_GRAM]))[0]].append(hint)
 
-    def found_in(self, words: str) -> list[str]:
-        """The spellings that occur in `words`."""
-        return [form for form in self._candidates(words) if form in words]
+    def occur_in(self, words: str) -> bool:
+        """Whether one of them seems to be in `words`."""
+        return any(hint in words for hint in self._candidates(words)) or any(
+            _compiled(value).search(words) for value in self._everywhere
+        )
 
     def strike(self, words: str) -> str:
         """`words` without them; the longest go first, since one may begin another."""
-        for form in sorted(self.found_in(words), key=len, reverse=True):
-            words = words.replace(form, MASK)
+        for value in self._suspects(words):
+            words = _compiled(value).sub(MASK, words)
         return words
+
+    def matches(self, words: str) -> Iterator[re.Match[str]]:
+        """Where they are in `words`."""
+        return (found for value in self._suspects(words) for found in _compiled(value).finditer(words))
+
+    def _suspects(self, words: str) -> list[str]:
+        hints = [hint for hint in self._candidates(words) if hint in words]
+        values = {*self._everywhere, *(value for hint in hints for value in self._hinted[hint])}
+        return sorted(values, key=len, reverse=True)
 
     def _candidates(self, words: str) -> Iterable[str]:
         if not self._by_gram:
-            return self.forms
+            return self._hinted
         known = self._by_gram.keys()
         found = set().union(*(known & set(grams) for grams in _grams(_bytes(words)) if not known.isdisjoint(grams)))
-        return [form for gram in found for form in self._by_gram[gram]]
+        return [hint for gram in found for hint in self._by_gram[gram]]
+
+
+def _hints(value: str) -> tuple[str, ...]:
+    """Strings of which one is in every spelling of `value`; "" when there is none."""
+    core = max(_UNTOUCHED.findall(value), key=len, default="")
+    if len(core) < _GRAM:
+        return ("",)
+    raw = _bytes(value)
+    return core, raw.hex(), base64.b64encode(raw).decode()
+
+
+@lru_cache(maxsize=4096)
+def _compiled(value: str) -> re.Pattern[str]:
+    return re.compile(pattern(value))
 
 
 def _bytes(words: str) -> bytes:
@@ -234,9 +278,9 @@ def _grams(data: bytes) -> Iterator[memoryview]:
 
 
 def _known() -> _Known:
-    return _compiled(secret.generation())
+    return _known_at(secret.generation())
 
 
 @lru_cache(maxsize=1)
-def _compiled(_generation: int) -> _Known:
+def _known_at(_generation: int) -> _Known:
     return _Known(secret.known_values())
