@@ -1,0 +1,215 @@
+"""Power on, off, cycle and soft: each command is sent once, and is done when the node is seen so.
+
+`decide` is the whole logic, pure; `Powering` talks to the BMC and keeps the marks. A mark is committed before its
+command is sent: after a crash a mark says that the command may have been sent, and its lack that it was not. A cycle
+is "off, seen off, on, seen on", so that the power which is seen says how far it came.
+
+::
+
+    no mark ── as wanted ──────────────────────────→ finished ("already on")
+       │ else: mark, send
+       ▼
+    "off sent" ── seen off ─→ (cycle: mark, send "on") ─→ "on sent" ── seen on ─→ finished
+       └── not seen in time ─→ DeadlineExceeded; OutcomeUnknown when a worker that died had set the mark
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cloudmesh_actors.clients.ipmi.model import BmcClient, ChassisCommand, PowerState
+from cloudmesh_actors.errors import AuthenticationFailed, DeadlineExceeded, NodeError, OutcomeUnknown
+from cloudmesh_actors.rack.model import PowerAction
+from cloudmesh_actors.runs import Run
+
+#: The commands of an action, in their order.
+COMMANDS: dict[PowerAction, tuple[ChassisCommand, ...]] = {
+    "on": ("on",),
+    "off": ("off",),
+    "soft": ("soft",),
+    "cycle": ("off", "on"),
+}
+
+#: The power that each command leads to.
+GOALS: dict[ChassisCommand, PowerState] = {"on": "on", "off": "off", "soft": "off"}
+
+#: How often the power is looked at: first after so many seconds, then after ever longer, up to the last.
+FIRST_LOOK_S, LOOK_GROWTH, LONGEST_LOOK_S = 0.5, 1.5, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this command now."""
+
+    command: ChassisCommand
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The command that was sent has not come to pass yet. `is_last` when none follows it."""
+
+    command: ChassisCommand
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The node is as the action wants it; `note` says how it came so."""
+
+    note: str
+
+
+Step = Send | Wait | Finished
+
+
+def decide(action: PowerAction, sent: ChassisCommand | None, power: PowerState) -> Step:
+    """What to do next.
+
+    Args:
+        sent: the last command of this action that was marked; None when none was.
+        power: how the node is now.
+    """
+    commands = COMMANDS[action]
+    if sent is None:
+        return _begin(action, power)
+    place = commands.index(sent)
+    is_last = place == len(commands) - 1
+    if power != GOALS[sent]:
+        return Wait(sent, is_last)
+    return Finished(f"switched {power}") if is_last else Send(commands[place + 1])
+
+
+def _begin(action: PowerAction, power: PowerState) -> Step:
+    first, *rest = COMMANDS[action]
+    if power != GOALS[first]:
+        return Send(first)
+    return Send(rest[0]) if rest else Finished(f"already {power}")
+
+
+def mark_of(command: ChassisCommand) -> str:
+    """The mark that is set before a command is sent."""
+    return f"{command} sent"
+
+
+def sent_by(action: PowerAction, mark: str | None) -> ChassisCommand | None:
+    """The command that a mark of an earlier run speaks of; None without one."""
+    return next((command for command in COMMANDS[action] if mark_of(command) == mark), None)
+
+
+def overdue(node: str, command: ChassisCommand, power: PowerState | None, seconds: float, in_doubt: bool) -> NodeError:
+    """The error when a command did not come to pass in time; `in_doubt` when a worker that died may have sent it."""
+    is_now = f"the node is {power}" if power else "the BMC does not say how the node is"
+    if in_doubt:
+        return OutcomeUnknown(
+            f"{node}: a worker died while it sent power {command!r}, and after {seconds:g} s {is_now}. "
+            "Look at the node, then send the action again."
+        )
+    advice = {
+        "soft": "The operating system does not follow; `off` cuts the power.",
+        "off": "Look at the node and its BMC; a reset of the BMC may help.",
+        "on": "Look at the node: its power supply, its buttons, its BMC's event log.",
+    }
+    return DeadlineExceeded(f"{node}: power {command!r} was sent, and after {seconds:g} s {is_now}. {advice[command]}")
+
+
+class Powering:
+    """One action on one node.
+
+    Args:
+        connect: begins a conversation with the node's BMC.
+        mark: what an earlier run of this step marked for the node before it died; None when nothing was sent.
+        seconds: how long the node may take to follow each command.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        action: PowerAction,
+        connect: Callable[[], BmcClient],
+        run: Run,
+        *,
+        mark: str | None,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._node, self._action, self._connect, self._run = node, action, connect, run
+        self._seconds, self._clock, self._sleep = seconds, clock, sleep
+        self._sent = sent_by(action, mark)
+        self._in_doubt = self._sent is not None
+        self._power: PowerState | None = None
+        self._pause = FIRST_LOOK_S
+        self._trouble: NodeError | None = None
+        self._unsure: OutcomeUnknown | None = None
+        self._start_waiting()
+
+    def carry_out(self) -> Finished:
+        """Bring the node to the power that the action wants.
+
+        Raises:
+            DeadlineExceeded: the node did not follow in time.
+            OutcomeUnknown: whether a command was carried out cannot be known.
+            NodeError: the BMC could not be talked to, or refused the command.
+        """
+        while True:
+            step = self._turn()
+            if isinstance(step, Finished):
+                return step
+            if self._clock() >= self._until:
+                raise self._overdue(step.command)
+            if step.is_last:
+                self._run.checkpoint()  # between off and on of a cycle it is not safe to stop
+            self._sleep(self._pause)
+            self._pause = min(self._pause * LOOK_GROWTH, LONGEST_LOOK_S)
+
+    def _turn(self) -> Wait | Finished:
+        """Look at the power and, in the same conversation, send what it calls for.
+
+        Once a command is on its way a BMC that does not answer is asked again: some restart with their node.
+        """
+        sending = False
+        try:
+            with self._connect() as bmc:
+                self._power = bmc.power_status()
+                step = decide(self._action, self._sent, self._power)
+                if isinstance(step, Send):
+                    sending = True
+                    self._send(bmc, step.command)
+        except NodeError as error:
+            if sending or self._sent is None or isinstance(error, AuthenticationFailed):
+                raise
+            self._trouble = error
+            return self._waiting_for(self._sent)
+        self._trouble = None
+        return self._waiting_for(step.command) if isinstance(step, Send) else step
+
+    def _send(self, bmc: BmcClient, command: ChassisCommand) -> None:
+        self._run.mark(self._node, mark_of(command))
+        unsure = None
+        try:
+            bmc.power(command)
+        except OutcomeUnknown as error:
+            unsure = error
+        except NodeError as error:
+            if self._sent is None:
+                raise
+            raise type(error)(f"{error} For the cycle the node was switched off; it is off now.") from error
+        self._sent, self._unsure, self._in_doubt = command, unsure, False
+        self._start_waiting()
+
+    def _start_waiting(self) -> None:
+        self._until = self._clock() + self._seconds
+        self._pause = FIRST_LOOK_S
+
+    def _waiting_for(self, command: ChassisCommand) -> Wait:
+        return Wait(command, is_last=command == COMMANDS[self._action][-1])
+
+    def _overdue(self, command: ChassisCommand) -> NodeError:
+        if self._unsure is not None:
+            return self._unsure
+        if self._trouble is not None and not self._in_doubt:
+            return type(self._trouble)(f"{self._trouble} Power {command!r} was sent before.")
+        power = None if self._trouble else self._power
+        return overdue(self._node, command, power, self._seconds, self._in_doubt)
