@@ -1,0 +1,198 @@
+"""`qstat -x` and `pbsnodes -x` of Torque.
+
+What Torque prints is XML only while no user does anything unusual: its printer (u_MXML.c) writes most values as they
+are, so that one `&`, Latin-1 byte or escape character in an environment makes the whole ill-formed, and `<` as the
+control character 14. So each record is taken apart by the rules that its printer keeps, `<name>value</name>` and one
+level of groups with nothing between them, which is several times faster than expat and indifferent to what the values
+hold. A record that breaks these rules is mended and given to expat, which reads what other tools have reformatted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from sys import intern
+from typing import NamedTuple
+from xml.parsers import expat
+
+from cloudmesh_actors.pbs.dialects import Found, Kind, Report, Source, complain, decoded, merged
+
+#: The element of a record, and the elements inside it that may name it.
+ELEMENTS = {
+    Kind.JOBS: (b"Job", ("Job_Id",)),
+    Kind.QUEUES: (b"Queue", ("name", "Queue_Id")),
+    Kind.NODES: (b"Node", ("name",)),
+}
+
+#: How many of the latest elements are remembered: most of a record's are in the records before it.
+REMEMBERED = 8192
+
+#: What Torque writes for `<`.
+LESS_THAN = "\x0e"
+
+_DATA = re.compile(rb"<Data(?:\s[^<>/]*)?(/?)>")
+_GAP = re.compile(rb"\s*(?:</Data>\s*(?:<\?xml[^>]*>\s*)?<Data>\s*)*")
+_TAIL = re.compile(rb"\s*</Data>\s*(?:(?:<\?xml[^>]*>\s*)?<Data(?:>\s*</Data|\s*/)>\s*)*")
+_ELEMENT = re.compile(rb"<(Job|Queue|Node)>")
+_ENTITY = re.compile(r"&(?:(amp|lt|gt|quot|apos)|#([0-9]{1,7})|#x([0-9a-fA-F]{1,6}));")
+_BARE_AMPERSAND = re.compile(rf"&(?!{_ENTITY.pattern[1:]})")
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+
+
+class _Step(NamedTuple):
+    """From one closing tag to the next: what it closes, the group that begins, the element in it, its value."""
+
+    closes: str
+    group: str
+    name: str
+    value: str
+
+
+def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
+    """The records of an XML listing."""
+    element, names = ELEMENTS[kind]
+    step = lru_cache(REMEMBERED)(_step)
+    for offset, content in _elements(source, element, report):
+        text = decoded(content)
+        try:
+            attributes = _attributes(text, step) or _mended(text)
+        except expat.ExpatError as error:
+            report(offset, _name_in(content, names), f"it is no XML: {error}")
+            continue
+        name = next((attributes.pop(name) for name in names if name in attributes), "")
+        if name:
+            yield offset, name, attributes
+        else:
+            report(offset, "", f"it has no {names[0]}")
+
+
+def _elements(source: Source, element: bytes, report: Report) -> Iterator[tuple[int, bytes]]:
+    """The content of each element, and where it begins."""
+    data, opening, closing = source.data, b"<%b>" % element, b"</%b>" % element
+    names = next(names for name, names in ELEMENTS.values() if name == element)
+    at = _start(source)
+    while (begin := data.find(opening, at)) >= 0:
+        if begin > at and not _GAP.fullmatch(data, at, begin):
+            report(at, "", "something stands between the records")
+        end = data.find(closing, begin)
+        if end < 0:
+            raise source.error("the output is cut off in this record", begin, _name_in(data[begin:], names))
+        last = data.rfind(opening, begin, end)
+        if last > begin:
+            report(begin, _name_in(data[begin:last], names), "it has no end: the next record begins inside it")
+        at = end + len(closing)
+        yield last + len(opening), data[last + len(opening) : end]
+    _finish(source, at, report)
+
+
+def _start(source: Source) -> int:
+    match = _DATA.search(source.data, source.begin)
+    if match is None:
+        raise source.error("the output is cut off before any record", source.begin)
+    return match.start() if match[1] else match.end()
+
+
+def _finish(source: Source, at: int, report: Report) -> None:
+    data = source.data
+    tail = _TAIL.match(data, at) or re.compile(rb"<Data\s*/>\s*").match(data, at)
+    if tail is None:
+        other = _ELEMENT.search(data, at)
+        if other is not None:
+            raise source.error(f"a listing of {decoded(other[1]).lower()}s was not asked for", other.start())
+        raise source.error("the output is cut off: </Data> is missing", at)
+    rest = data[tail.end() :]
+    if rest and not complain(source, tail.end(), rest, report):
+        report(tail.end(), "", "something follows the output")
+
+
+def _name_in(content: bytes, names: tuple[str, ...]) -> str:
+    match = re.search(rb"<%b>([^<]{1,200})" % names[0].encode(), content)
+    return decoded(match[1]) if match else ""
+
+
+def _attributes(text: str, step: Callable[[str], _Step]) -> dict[str, str] | None:
+    """The attributes of a record as Torque prints it; None when it is not of that form."""
+    attributes: dict[str, str] = {}
+    opened, group, bare = "", "", 0
+    steps = text.split("</")
+    for closes, begins, name, value in map(step, [">" + steps[0], *steps[1:]]):
+        if closes != opened or begins and group:
+            return None
+        if begins:
+            group = begins
+        if name:
+            attributes[intern(f"{group}.{name}") if group else name] = value
+            opened = name
+        else:
+            opened, group, bare = group, "", bare + 1
+    return attributes if not opened and len(attributes) + bare == len(steps) else None
+
+
+def _step(piece: str) -> _Step:
+    closes, _, rest = piece.partition(">")
+    name, _, value = rest[1:].partition(">")
+    group = ""
+    if value[:1] == "<":
+        group = name
+        name, _, value = value[1:].partition(">")
+    if "<" in value or rest[:1] not in ("", "<"):
+        return _Step("<", "", "", "")  # closes nothing that could be open: the record is not of Torque's form
+    return _Step(intern(closes), intern(group), intern(name), _plain(value))
+
+
+def _plain(value: str) -> str:
+    if "&" in value:
+        value = _ENTITY.sub(_character, value)
+    return value.replace(LESS_THAN, "<")
+
+
+def _character(match: re.Match[str]) -> str:
+    named, decimal, hexadecimal = match.groups()
+    if named:
+        return _NAMED[named]
+    code = int(decimal) if decimal else int(hexadecimal, 16)
+    return chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else "\ufffd"
+
+
+def _mended(text: str) -> dict[str, str]:
+    """The attributes of a record by expat, after what no XML may hold has been replaced."""
+    text = text.replace(LESS_THAN, "&lt;")
+    text = _FORBIDDEN.sub("\ufffd", _BARE_AMPERSAND.sub("&amp;", text))
+    reader = _Reader()
+    reader.parse(f"<record>{text}</record>")
+    return reader.attributes
+
+
+class _Reader:
+    """Collects the elements that hold text alone, each under the dotted path to it."""
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, str] = {}
+        self._path: list[str] = []
+        self._text = ""
+        self._is_leaf = False
+
+    def parse(self, text: str) -> None:
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._data
+        parser.Parse(text, True)
+
+    def _start(self, name: str, _: dict[str, str]) -> None:
+        self._path.append(name)
+        self._text, self._is_leaf = "", True
+
+    def _data(self, text: str) -> None:
+        self._text += text
+
+    def _end(self, _: str) -> None:
+        if self._is_leaf and len(self._path) > 1:
+            name = intern(".".join(self._path[1:]))
+            known = self.attributes.get(name)
+            self.attributes[name] = self._text if known is None else merged(known, self._text)
+        self._path.pop()
+        self._is_leaf = False
