@@ -79,8 +79,8 @@ def forget() -> None:
 def read_file(path: Path) -> Secret:
     """The password in a file: its only line, without the line's end.
 
-    The file must be a regular file that neither its group nor others may read. Raises ValueError with the
-    reason as half a sentence that begins with the path.
+    It must be a regular file of this user or root that neither its group nor others may read. Raises ValueError
+    with the reason as half a sentence that begins with the path.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -90,6 +90,8 @@ def read_file(path: Path) -> Secret:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path} is not a regular file")
+        if status.st_uid not in (0, os.geteuid()):
+            raise ValueError(f"{path} belongs to another user (uid {status.st_uid})")
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise ValueError(f"{path} is open to others than its owner (mode {mode:04o}); chmod 0600 mends that")

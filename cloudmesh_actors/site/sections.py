@@ -7,6 +7,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from cloudmesh_actors.nodes import ALL
+from cloudmesh_actors.secret import Secret
 from cloudmesh_actors.site.fields import Claims, Fields
 from cloudmesh_actors.site.model import (
     DEFAULT_MAX_AGE_S,
@@ -52,6 +53,9 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 #: Cipher suites a BMC may be asked for: 3 (SHA-1) and 17 (SHA-256), IPMI 2.0 table 22-20 and its errata.
 CIPHERS = (3, 17)
+
+#: Bytes of a user's name and of a password, IPMI 2.0 §22.28 and §22.30.
+MAX_IPMI_USER, MAX_IPMI_PASSWORD = 16, 20
 
 #: Racks are at most this tall.
 MAX_UNITS = 100
@@ -142,12 +146,13 @@ def read_bmcs(section: Fields) -> Iterator[Bmc]:
 
 def _read_bmc_set(fields: Fields, names: tuple[str, ...]) -> Iterator[Bmc]:
     driver: BmcDriver = fields.choice("driver", BmcDriver, "ipmi")
+    user, password = fields.text("user"), fields.password("password")
     if driver == "ipmi":
         fields.require("address", "user", "password")
         _refuse(fields, ("seed", "faults"), "is for the driver simulator only")
+        _check_login(fields, user, password)
     addresses = fields.paired_addresses("address", len(names)) or ("",) * len(names)
     port = fields.integer("port", 623, 1, 65_535)
-    user, password = fields.text("user"), fields.password("password")
     cipher = fields.integer("cipher", 0, min(CIPHERS), max(CIPHERS))
     if cipher and cipher not in CIPHERS:
         fields.fail("cipher", f"{cipher} is not one of {' and '.join(map(str, CIPHERS))}")
@@ -156,6 +161,12 @@ def _read_bmc_set(fields: Fields, names: tuple[str, ...]) -> Iterator[Bmc]:
     faults = _read_faults(fields.table("faults"), frozenset(names))
     for node, address in zip(names, addresses, strict=True):
         yield Bmc(node, address, port, user, password, driver, cipher or None, deadline, seed, faults.get(node))
+
+
+def _check_login(fields: Fields, user: str, password: Secret) -> None:
+    for name, text, limit in (("user", user, MAX_IPMI_USER), ("password", password.reveal(), MAX_IPMI_PASSWORD)):
+        if len(text.encode()) > limit:
+            fields.fail(name, f"is longer than the {limit} bytes that IPMI has for it")
 
 
 def _read_faults(faults: Fields, names: frozenset[str]) -> dict[str, SimulatedFault]:
