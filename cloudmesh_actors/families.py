@@ -48,20 +48,19 @@ def parse_counts(text: str) -> Mapping[str, int]:
 
 
 @lru_cache(maxsize=256)
-def parse_limits(text: str, default: int, lowest: int) -> Mapping[str, int]:
+def parse_limits(text: str, default: str, lowest: int) -> Mapping[str, int]:
     """``"8 rack=4"`` as a mapping of every family: a bare number is for all, ``family=number`` for one.
 
-    Families the text does not speak of get `default`. Raises ValueError for a number below `lowest`.
+    What the text leaves open is as in `default`, a text of the same kind that begins with a bare number.
+    Raises ValueError for a number below `lowest`.
     """
-    everyone, own = default, {}
-    for family, number in _pairs(text):
+    numbers = dict(_pairs(text))
+    for number in numbers.values():
         if number < lowest:
             raise ValueError(f"{number} is less than {lowest}")
-        if family:
-            own[family] = number
-        else:
-            everyone = number
-    return MappingProxyType({family: own.get(family, everyone) for family in FAMILIES})
+    if "" not in numbers and text != default:
+        numbers = dict(_pairs(default)) | numbers
+    return MappingProxyType({family: numbers.get(family, numbers.get("", lowest)) for family in FAMILIES})
 
 
 def _pairs(text: str) -> Iterator[tuple[str, int]]:

@@ -25,12 +25,14 @@ from cloudmesh_actors.families import FAMILIES, WorkerSpec, parse_counts, parse_
 PREFIX = "CLOUDMESH_"
 
 BROKER_SCHEMES = ("redis", "rediss", "unix", "amqp", "amqps", "stub")
+NETWORK_SCHEMES = ("redis", "rediss", "amqp", "amqps")
+PASSWORDLESS_SCHEMES = ("stub", "sqlite")
 STORE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 
-DEFAULT_THREADS = 8
-DEFAULT_PREFETCH = 128
-DEFAULT_TIME_LIMIT_S = 600
-DEFAULT_RETRIES = 3
+DEFAULT_THREADS = "8"
+DEFAULT_PREFETCH = "128 launcher=8 provisioner=8 rack=8"
+DEFAULT_TIME_LIMITS = "600 launcher=1500 provisioner=1500"
+DEFAULT_RETRIES = "3"
 
 
 def _absolute(path: Path) -> Path:
@@ -39,12 +41,27 @@ def _absolute(path: Path) -> Path:
 
 def _url_of(schemes: tuple[str, ...]) -> AfterValidator:
     def check(url: str) -> str:
-        if url and urlsplit(url).scheme not in schemes:
-            raise ValueError(f"it should begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
-        secret.remember_url(url)
+        if url:
+            secret.remember_url(url)
+            _check_url(url, schemes)
         return url
 
     return AfterValidator(check)
+
+
+def _check_url(url: str, schemes: tuple[str, ...]) -> None:
+    """Raise ValueError with a sentence that holds nothing of the URL, which may have a password in it."""
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("it is no URL; in a password, special characters are written as %XX") from None
+    if parts.scheme not in schemes or not url.startswith(f"{parts.scheme}://"):
+        raise ValueError(f"it should begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
+    if parts.scheme in NETWORK_SCHEMES and not host:
+        raise ValueError("it names no host")
+    if parts.scheme == "sqlite" and not (parts.path.startswith("//") and parts.path.strip("/")):
+        raise ValueError("SQLite's file is an absolute path, as in sqlite:////var/lib/cloudmesh/store.db")
 
 
 def _workers(text: str) -> str:
@@ -54,7 +71,7 @@ def _workers(text: str) -> str:
 
 def _limits(lowest: int) -> AfterValidator:
     def check(text: str) -> str:
-        parse_limits(text, lowest, lowest)
+        parse_limits(text, text, lowest)
         return text
 
     return AfterValidator(check)
@@ -112,19 +129,19 @@ class Settings(BaseSettings):
         description="Workers of each family; a family that is left out has none.",
     )
     threads: Annotated[str, _limits(1)] = Field(
-        default=str(DEFAULT_THREADS),
+        default=DEFAULT_THREADS,
         description="Threads of a worker: for all families, or also for one (`8 rack=4`).",
     )
     prefetch: Annotated[str, _limits(1)] = Field(
-        default=f"{DEFAULT_PREFETCH} launcher=8 provisioner=8 rack=8",
+        default=DEFAULT_PREFETCH,
         description="Messages a worker may hold at once; few where tasks are long, so that idle workers get some.",
     )
     time_limits: Annotated[str, _limits(1)] = Field(
-        default=f"{DEFAULT_TIME_LIMIT_S} launcher=1500 provisioner=1500",
+        default=DEFAULT_TIME_LIMITS,
         description="Seconds a run may take before it is stopped. Below 1800, after which RabbitMQ gives up.",
     )
     retries: Annotated[str, _limits(0)] = Field(
-        default=str(DEFAULT_RETRIES),
+        default=DEFAULT_RETRIES,
         description="How often a failed run is tried again. What changes hardware never is.",
     )
     retry_backoff: Seconds = Field(
@@ -172,6 +189,8 @@ class Settings(BaseSettings):
             url, file = getattr(self, url_name), getattr(self, file_name)
             if file and not url:
                 raise ValueError(f"{variable(file_name)} is set, but {variable(url_name)} is not")
+            if file and urlsplit(url).scheme in PASSWORDLESS_SCHEMES:
+                raise ValueError(f"{variable(file_name)} is set, but {variable(url_name)} has no use for a password")
             if file and urlsplit(url).password:
                 raise ValueError(
                     f"{variable(url_name)} holds a password, and {variable(file_name)} is set too; keep one"
@@ -198,7 +217,7 @@ class Settings(BaseSettings):
 
     def time_limit_for(self, family: str) -> int:
         """How many seconds a run of this family may take."""
-        return parse_limits(self.time_limits, DEFAULT_TIME_LIMIT_S, 1)[family]
+        return parse_limits(self.time_limits, DEFAULT_TIME_LIMITS, 1)[family]
 
     def retries_for(self, family: str) -> int:
         """How often a failed run of this family is tried again."""
