@@ -42,8 +42,7 @@ def batch_server(server: BatchServer, timeout: float = TIMEOUT_S) -> str:
     if server.driver == "simulator":
         return _SIMULATED
     host, port = (server.host, server.port) if server.jump is None else _jump_host(server.jump)
-    known_hosts = server.known_hosts or Path("~/.ssh/known_hosts").expanduser()
-    seen = _ssh_greeting(host, port, known_hosts, timeout)
+    seen = _ssh_greeting(host, port, server.known_hosts, timeout)
     return seen if server.jump is None else f"its jump host {server.jump}: {seen}"
 
 

@@ -119,7 +119,7 @@ def _file_doubts(inventory: Site) -> Iterator[Finding]:
         trouble = _key_file_trouble(file)
         if trouble:
             yield Finding("warning", "site", str(file), f"the key file {file} {trouble}")
-    for file in sorted({server.known_hosts for server in reached if server.known_hosts}):
+    for file in sorted({server.known_hosts for server in reached if server.driver == "ssh"}):
         if not file.is_file():
             yield Finding("warning", "site", str(file), f"the known_hosts file {file} does not exist")
 

@@ -14,6 +14,7 @@ from cloudmesh_actors import nodes, secret
 from cloudmesh_actors.errors import NodeSetError, SiteError, UnknownNode
 from cloudmesh_actors.secret import Secret
 from cloudmesh_actors.site.document import Listing, Scalar, Table, Value
+from cloudmesh_actors.site.model import DEFAULT_KNOWN_HOSTS
 
 T = TypeVar("T", bound=str)
 D = TypeVar("D", float, None)
@@ -21,6 +22,7 @@ D = TypeVar("D", float, None)
 #: What a cluster, a rack, a server, a queue or an image may be called.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
+_JUMP = re.compile(r"([A-Za-z0-9_.-]+@)?(?P<host>[^@:]+)(:(?P<port>[0-9]{1,5}))?")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 
@@ -219,6 +221,19 @@ class Fields:
             self.fail(name, f"{text!r} is neither an address nor a host's name")
             return ""
         return text
+
+    def jump(self, name: str) -> str | None:
+        """A host to go through: ``[user@]host[:port]``."""
+        text = self.text(name)
+        match = _JUMP.fullmatch(text)
+        if text and not (match and is_address(match["host"]) and 0 < int(match["port"] or 22) <= 65_535):
+            self.fail(name, f"{text!r} is not of the form user@host:port")
+            return None
+        return text or None
+
+    def known_hosts(self, name: str) -> Path:
+        """The file with the host keys that are trusted."""
+        return self.file(name) or DEFAULT_KNOWN_HOSTS
 
     def paired_addresses(self, name: str, count: int) -> tuple[str, ...]:
         """One address for each of `count` nodes, in their order."""

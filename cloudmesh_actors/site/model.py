@@ -23,6 +23,9 @@ ProvisionDriver = Literal["cobbler", "ipmi", "simulator"]
 SimulatedFault = Literal["silent", "wrong-password", "no-reading", "hot", "sessions-exhausted", "slow"]
 
 
+#: Where OpenSSH keeps the host keys that its user trusts.
+DEFAULT_KNOWN_HOSTS = Path("~/.ssh/known_hosts").expanduser()
+
 #: How long a batch server's state is good enough, unless the site file says otherwise.
 DEFAULT_MAX_AGE_S = 30.0
 
@@ -84,7 +87,7 @@ class BatchServer:
     port: int = 22
     user: str = ""
     key_file: Path | None = None
-    known_hosts: Path | None = None
+    known_hosts: Path = DEFAULT_KNOWN_HOSTS
     jump: str | None = None
     driver: BatchDriver = "ssh"
     max_age: float = DEFAULT_MAX_AGE_S
@@ -111,7 +114,7 @@ class Host:
     port: int = 22
     user: str = ""
     key_file: Path | None = None
-    known_hosts: Path | None = None
+    known_hosts: Path = DEFAULT_KNOWN_HOSTS
     jump: str | None = None
     driver: HostDriver = "ssh"
 

@@ -74,8 +74,8 @@ def read_batch_servers(section: Fields) -> Iterator[BatchServer]:
             port=fields.integer("port", 22, 1, 65_535),
             user=fields.text("user"),
             key_file=fields.file("key_file"),
-            known_hosts=fields.file("known_hosts"),
-            jump=fields.text("jump") or None,
+            known_hosts=fields.known_hosts("known_hosts"),
+            jump=fields.jump("jump"),
             driver=driver,
             max_age=fields.seconds("max_age", DEFAULT_MAX_AGE_S),
         )
@@ -217,8 +217,8 @@ def read_hosts(section: Fields) -> Iterator[Host]:
             fields.require("address", "user")
         addresses = fields.paired_addresses("address", len(names)) or ("",) * len(names)
         port = fields.integer("port", 22, 1, 65_535)
-        user, jump = fields.text("user"), fields.text("jump") or None
-        key_file, known_hosts = fields.file("key_file"), fields.file("known_hosts")
+        user, jump = fields.text("user"), fields.jump("jump")
+        key_file, known_hosts = fields.file("key_file"), fields.known_hosts("known_hosts")
         for node, address in zip(names, addresses, strict=True):
             yield Host(node, address, port, user, key_file, known_hosts, jump, driver)
 
