@@ -127,9 +127,9 @@ def prune(now: datetime | None = None, *, keep_days: int | None = None, of: Stor
     """
     target = of or store.current()
     today = int((now or datetime.now(UTC)).timestamp()) // DAY_S * DAY_S
-    while _pack_some(target, today - FULL_DAYS * DAY_S):
-        pass
     keep = settings.current().sensor_keep_days if keep_days is None else keep_days
+    while _pack_some(target, today - min(FULL_DAYS, keep) * DAY_S):
+        pass
     oldest = today - keep * DAY_S
     with target.write() as connection:
         connection.execute(days.delete().where(days.c.start < oldest))
@@ -181,12 +181,14 @@ def _sample_row(node: str, readings: Sequence[dict[str, Any]], seconds: float) -
 
 
 def _upsert(connection: Connection, target: Store, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows, or replace those that are not newer: readings by two workers may arrive out of order."""
     if not rows:
         return
     insert = target.insert(table)
     keys = [column.name for column in table.primary_key]
     changes = {name: insert.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changes), _sorted_by_node(rows))
+    upsert = insert.on_conflict_do_update(index_elements=keys, set_=changes, where=table.c.at <= insert.excluded.at)
+    connection.execute(upsert, _sorted_by_node(rows))
 
 
 def _sorted_by_node(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

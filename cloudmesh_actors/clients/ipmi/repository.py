@@ -30,13 +30,16 @@ WHOLE_RECORD = 0xFF
 LAST_RECORD = 0xFFFF
 
 #: The bytes of a record that are read at once when it cannot be read whole; halved until the BMC can send them.
-FIRST_CHUNK, SMALLEST_CHUNK = 32, 4
+FIRST_CHUNK, SMALLEST_CHUNK = 64, 4
 
 #: More than any BMC has; a list that is longer runs in a circle.
 MOST_RECORDS = 8192
 
 #: How often a fetch begins anew because the repository was changed under it.
 FETCHES = 3
+
+#: How many reservations one fetch may use up. One is lost when the network doubles a datagram, or another reader comes.
+MOST_RESERVATIONS = 100
 
 #: Time stamps that say nothing (§33.9): never set, and not kept.
 VOID_TIME_STAMPS = frozenset({0, 0xFFFFFFFF})
@@ -151,7 +154,7 @@ class Repositories:
         try:
             found = self._find(key)
             if found is None:
-                found = fetch(session, device)
+                key, trusted, found = fetch_unchanged(session, device)
                 self._keep(key, found, trusted)
             return key, found
         finally:
@@ -191,15 +194,15 @@ def _key(session: Session, device: DeviceId) -> tuple[Hashable, float]:
     return (model, version_and_count, stamps), float("inf")
 
 
-def fetch(session: Session, device: DeviceId) -> Repository:
-    """Read the whole repository of a BMC."""
+def fetch_unchanged(session: Session, device: DeviceId) -> tuple[Hashable, float, Repository]:
+    """Read the whole repository of a BMC; begin anew when it is changed meanwhile."""
     source = REPOSITORY_SOURCE if device.has_repository else DEVICE_SOURCE
+    key, _ = _key(session, device)
     for _ in range(FETCHES):
-        try:
-            return parse(list(Fetch(session, source).records()))
-        except CommandRefused as refusal:
-            if refusal.code != RESERVATION_LOST:
-                raise
+        found = parse(list(Fetch(session, source).records()))
+        before, (key, trusted) = key, _key(session, device)
+        if key == before:
+            return key, trusted, found
     raise ProtocolError(f"{session.subject} changes its sensor records all the time; try again later.")
 
 
@@ -224,6 +227,7 @@ class Fetch:
         self._session, self._source = session, source
         self._chunk = WHOLE_RECORD
         self._reservation = b"\0\0"
+        self._reservations = 0
 
     def records(self) -> Iterator[bytes]:
         """The records, in the order of the repository."""
@@ -246,8 +250,19 @@ class Fetch:
                 if refusal.code not in TOO_LONG:
                     raise
             self._chunk = FIRST_CHUNK
-            self._reservation = self._session.request(self._source.netfn, RESERVE)[:2]
-        return self._record_in_chunks(number)
+            self._reserve()
+        while True:
+            try:
+                return self._record_in_chunks(number)
+            except CommandRefused as refusal:
+                if refusal.code != RESERVATION_LOST or self._reservations >= MOST_RESERVATIONS:
+                    raise
+                self._reserve()
+
+    def _reserve(self) -> None:
+        """Parts of a record are only given to who holds the reservation (IPMI 2.0 §33.11)."""
+        self._reservations += 1
+        self._reservation = self._session.request(self._source.netfn, RESERVE)[:2]
 
     def _record_in_chunks(self, number: int) -> tuple[int, bytes]:
         following, record = self._part(number, 0, sdr.HEADER_LENGTH)

@@ -43,7 +43,7 @@ PRIVILEGE_REFUSED = frozenset({0x09, 0x0A, 0x0D})
 #: Completion codes of Set Session Privilege Level after which a lower one is tried.
 PRIVILEGE_NOT_GIVEN = frozenset({0x80, 0x81})
 
-INVALID_SESSION_ID, INVALID_INTEGRITY_CHECK = 0x02, 0x0F
+INVALID_INTEGRITY_CHECK = 0x0F
 
 #: The longest user name and password that IPMI 2.0 knows (§22.28, §22.30), in bytes.
 LONGEST_USER, LONGEST_PASSWORD = 16, 20
@@ -375,11 +375,18 @@ class Session(simplesession.Session):  # type: ignore[misc]
 
     def _got_rakp4(self, data: bytearray) -> None:
         expected = self.sessioncontext == "EXPECTINGRAKP4" and data[0] == self.rmcptag
-        if expected and data[1] == INVALID_SESSION_ID and self.logontries:
+        if expected and data[1] and self.logontries and self._may_be_confused(data[1]):
             self.lastpayload = None
-            self._relog()  # the RAKP 4 to an earlier sending of our RAKP 3 was lost
+            self._relog()
             return
         super()._got_rakp4(data)
+
+    def _may_be_confused(self, status: int) -> bool:
+        """Whether a BMC may refuse a RAKP 3 only because it met it before: its answer was late, or lost.
+
+        That the password is right is known from RAKP 2.
+        """
+        return status not in faults.LOGIN_FAULTS or (status == INVALID_INTEGRITY_CHECK and self._timer.sendings > 1)
 
     def logout(self, sessionok: bool = True) -> dict[str, bool]:
         """What pyghmi calls when a login fails; `close` is what ends a session."""
