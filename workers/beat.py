@@ -1,4 +1,4 @@
-"""beat: the supervised scheduler. What is due, and how often, is data; each job is sent through the queue or kept short.
+"""beat: the supervised scheduler. What is due, and how often, is data; long work is sent through the queue.
 
 A job of the schedule is not sent while its predecessor is still queued or running, so nothing piles up when workers
 are behind. The last job of each is remembered in STATE_DIR/beat.json, across restarts too.

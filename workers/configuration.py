@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -92,12 +93,12 @@ def _environment_of(settings: Settings, family: str) -> str:
 
 
 def _sections(template: str) -> Iterable[str]:
-    head, _, programs = template.partition("[program:valkey]")
-    valkey, _, program = programs.partition("[program:$name]")
-    return head, f"[program:valkey]{valkey}", f"[program:$name]{program}"
+    """The template in three: what is fixed, the embedded broker, a worker."""
+    head, valkey, program = re.split(r"^(?=\[program:)", template, flags=re.MULTILINE)
+    return head, valkey, program
 
 
 def _literal(path: str) -> str:
-    if any(mark in path for mark in ("\n", " ;", " #")):
-        raise SettingsError(f"The path {path!r} cannot be used: supervisord takes ' ;' and ' #' for comments.")
-    return path.replace("%", "%%")
+    if any(mark in path for mark in ("\n", "%", " ;", " #")):
+        raise SettingsError(f"The path {path!r} cannot be used: '%', ' ;' and ' #' mean something to supervisord.")
+    return path

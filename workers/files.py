@@ -84,6 +84,13 @@ def remove(paths: Iterable[Path]) -> int:
     return count
 
 
+def remove_folder(folder: Path, names: frozenset[str]) -> None:
+    """Delete a folder if nothing but these files is in it."""
+    if {path.name for path in folder.iterdir()} <= names:
+        remove(folder / name for name in names)
+        folder.rmdir()
+
+
 def prepare(settings: Settings) -> None:
     """Make the directories of a fleet. Raises SettingsError with the variable at fault."""
     for field in ("log_dir", "state_dir"):
@@ -104,18 +111,23 @@ def take_lock(path: Path, complaint: str, *, wait_s: float = 0) -> int:
 
     Raises FleetError with `complaint` when another process keeps the lock for longer than `wait_s` seconds.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + wait_s
     while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                raise FleetError(complaint) from None
-            time.sleep(0.05)
-        else:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        if _locked_at(descriptor, path):
             return descriptor
+        os.close(descriptor)
+        if time.monotonic() >= deadline:
+            raise FleetError(complaint)
+        time.sleep(0.05)
+
+
+def _locked_at(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except (BlockingIOError, FileNotFoundError):  # the file was removed meanwhile, and is nobody's lock any more
+        return False
 
 
 @contextmanager

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from cloudmesh_actors import settings as settings_module
 from cloudmesh_actors.errors import FleetError
+from cloudmesh_actors.logs import render
 from cloudmesh_actors.settings import Settings
 from workers import configuration, files, valkey
 from workers.files import LogMark, Manifest
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from workers.status import WorkerStatus
 
 #: How long the fleet may take to be ready, in seconds.
-READY_TIMEOUT_S = 45.0
+READY_TIMEOUT_S = 60.0
+
+#: What may lie in the directory of sockets when nothing runs any more.
+LEFT_BEHIND = frozenset({"supervisord.conf", "command.lock", "supervisor.sock", "supervisord.pid", "valkey.sock"})
 
 #: Lines of a log that are shown of a worker that is not ready.
 SHOWN_LINES = 6
@@ -78,21 +83,26 @@ class Fleet:
 
     def down(self) -> bool:
         """Stop everything; running tasks may finish within the grace time. Returns whether there was anything."""
-        if not self.folder.is_dir():
-            return False
         with files.locked(self.settings.make_runtime_dir()):
-            return self._stop()
+            was_up = self._stop()
+            files.remove_folder(self.folder, LEFT_BEHIND)
+        return was_up
 
     def clean(self) -> int:
         """Stop everything, then delete this fleet's logs and pid files. Returns how many files that were."""
-        self.down()
+        with files.locked(self.settings.make_runtime_dir()):
+            self._stop()
+            count = files.remove(self._files())
+            files.remove_folder(self.folder, LEFT_BEHIND)
+        return count
+
+    def _files(self) -> list[Path]:
         state = self.settings.state_dir
-        mine = [
+        return [
             *self.manifest.files(self.settings.log_dir),
             *(state / "boot" / f"{name}.out" for name in self.manifest.names(self.settings.log_dir)),
             *(state / f"supervisord.log{number}" for number in ("", ".1")),
         ]
-        return files.remove(mine)
 
     def run(self) -> None:
         """Become supervisord in the foreground, for systemd; returns only when that fails."""
@@ -138,14 +148,16 @@ class Fleet:
     def _supervisor_lock(self) -> int:
         return files.take_lock(
             self.settings.state_dir / "supervisord.lock",
-            f"Another supervisord works on {self.settings.state_dir}, but not at {self.supervisor.path}; stop it first.",
+            f"Another supervisord works on {self.settings.state_dir}, but not at {self.supervisor.path}: stop it.",
         )
 
     def _stop(self) -> bool:
         processes = self.supervisor.processes()
         if not self.supervisor.pid():
             return False
+        # left to itself, supervisord ends one process a second
         self.supervisor.stop([name for name in processes if name != valkey.NAME], self.stop_timeout_s)
+        self.supervisor.stop([valkey.NAME], self.stop_timeout_s)
         self.supervisor.shut_down(self.stop_timeout_s)
         return True
 
@@ -173,7 +185,18 @@ class Fleet:
     def _describe(self, name: str, process: Process | None, mark: LogMark) -> str:
         lines = mark.last_lines(SHOWN_LINES)
         lines = lines or LogMark(self.settings.state_dir / "boot" / f"{name}.out", 0).last_lines(SHOWN_LINES)
-        return "\n    ".join([f"{name} is not ready: {_reason(process)}", *lines])
+        return "\n    ".join([f"{name} is not ready: {_reason(process)}", *map(readable, lines)])
+
+
+def readable(line: str) -> str:
+    """A line of a log for people; of a traceback its last line, which says what happened."""
+    try:
+        event = dict(json.loads(line))
+    except (ValueError, TypeError):
+        return render.safe(line)
+    if exception := str(event.pop("exception", "")).strip():
+        event["exception"] = exception.splitlines()[-1]
+    return render.line(event)
 
 
 def _given_up(process: Process | None) -> bool:

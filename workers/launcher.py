@@ -1,4 +1,4 @@
-"""Workers of the queue `launcher`: ``python -m workers NAME`` runs one, and ``dramatiq workers.launcher`` works too."""
+"""Workers of the queue `launcher`. ``python -m workers NAME`` runs one; ``dramatiq workers.launcher`` works."""
 
 from __future__ import annotations
 

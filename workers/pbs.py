@@ -1,4 +1,4 @@
-"""Workers of the queue `pbs`: ``python -m workers NAME`` runs one, and ``dramatiq workers.pbs`` works too."""
+"""Workers of the queue `pbs`. ``python -m workers NAME`` runs one; ``dramatiq workers.pbs`` works."""
 
 from __future__ import annotations
 

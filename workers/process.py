@@ -44,7 +44,7 @@ def guarded(work: Callable[[], None]) -> int:
     except Stopped:
         log.info("worker.ended")
     except CloudmeshError as error:
-        log.error("worker.failed", error=str(error))
+        log.error("worker.failed", error=str(error))  # noqa: TRY400 - the sentence says it all
         return 1
     else:
         log.info("worker.ended")

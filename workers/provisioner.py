@@ -1,4 +1,4 @@
-"""Workers of the queue `provisioner`: ``python -m workers NAME`` runs one, and ``dramatiq workers.provisioner`` works too."""
+"""Workers of the queue `provisioner`. ``python -m workers NAME`` runs one; ``dramatiq workers.provisioner`` works."""
 
 from __future__ import annotations
 

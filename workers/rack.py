@@ -1,4 +1,4 @@
-"""Workers of the queue `rack`: ``python -m workers NAME`` runs one, and ``dramatiq workers.rack`` works too."""
+"""Workers of the queue `rack`. ``python -m workers NAME`` runs one; ``dramatiq workers.rack`` works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers of the queue `rain`: ``python -m workers NAME`` runs one, and ``dramatiq workers.rain`` works too."""
+"""Workers of the queue `rain`. ``python -m workers NAME`` runs one; ``dramatiq workers.rain`` works."""
 
 from __future__ import annotations
 

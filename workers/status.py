@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -40,8 +40,8 @@ class WorkerStatus:
     """One process of the fleet.
 
     `state` is ready, starting, stopping, failing (ends at once, is started again), failed (given up), down, or
-    silent (on another host, not heard of). Uptime in seconds, memory (resident) in bytes; `done` and `failed` count
-    runs since the worker started; `waiting`, `delayed` and `running` are the messages of its queue, on all hosts.
+    silent (in another fleet, and not heard of). Uptime in seconds, memory (resident) in bytes; `done` and `failed`
+    count runs since the worker started; `waiting`, `delayed` and `running` are the messages of its queue, on all hosts.
     """
 
     name: str
@@ -60,101 +60,116 @@ class WorkerStatus:
 
 
 def read(fleet: Fleet, now: float | None = None) -> list[WorkerStatus]:
-    """The fleet's workers here, in the order of the plan, then those of its name on other hosts.
+    """The fleet's workers here, in the order of the plan, then all others that share its store.
 
     Raises:
         StoreUnavailable, BrokerUnavailable: without them there is little to tell.
     """
     now = time.time() if now is None else now
-    here = socket.gethostname()
-    rows = {(row.name, row.host): row for row in roster.rows(fleet.folder.name)}
+    host = socket.gethostname()
+    rows = {(row.name, row.host, row.fleet): row for row in roster.rows()}
     depths = brokers.depths()
     processes = fleet.supervisor.processes()
-    local = [
-        merge(name, here, family, processes.get(name), rows.pop((name, here), None), depths.get(family), now)
+    mine = [
+        here(
+            processes.get(name) or Process(name),
+            family,
+            host,
+            rows.get((name, host, fleet.folder.name)),
+            now,
+        )
         for name, family in configuration.processes(fleet.settings)
     ]
-    remote = [
-        merge(row.name, row.host, row.queue, None, row, depths.get(row.queue), now)
-        for row in rows.values()
-        if row.host != here
-    ]
-    return local + remote
+    others = [elsewhere(row, now) for row in rows.values() if (row.host, row.fleet) != (host, fleet.folder.name)]
+    return [with_depth(status, depths.get(status.queue)) for status in mine + others]
 
 
-def merge(
-    name: str,
-    host: str,
-    queue: str,
-    process: Process | None,
-    row: WorkerRow | None,
-    depth: Depth | None,
-    now: float,
-) -> WorkerStatus:
-    """One worker's status from what supervisord and the worker's own row say of it."""
-    here = host == socket.gethostname()
-    if here and (row is None or process is None or row.pid != process.pid):
-        row = None  # the row of an earlier process
-    pid = process.pid if process else row.pid if row else None
+def here(process: Process, queue: str, host: str, row: WorkerRow | None, now: float) -> WorkerStatus:
+    """A worker under this fleet's supervisord; its row counts only if the very process wrote it."""
+    if row is None or row.pid != process.pid:
+        state = STATES.get(process.state, "down")
+        uptime = max(0.0, now - process.started_at) if process.pid else None
+        return WorkerStatus(process.name, host, queue, state, process.pid or None, uptime, memory_of(process.pid))
+    ready = row.ready_at and process.state in {"STARTING", "RUNNING"}
     return WorkerStatus(
-        name=name,
+        name=process.name,
         host=host,
         queue=queue,
-        state=_state_here(process, row) if here else _state_elsewhere(row, now),
-        pid=pid or None,
-        uptime=max(0.0, now - (row.started_at if row else process.started_at if process else now)) if pid else None,
-        memory=_memory(pid) if here and pid else None,
-        done=row.done if row else 0,
-        failed=row.failed if row else 0,
-        waiting=depth.ready if depth else None,
-        delayed=depth.delayed if depth else None,
-        running=depth.running if depth else None,
-        last_job=row.last_job if row else None,
+        state="ready" if ready else STATES.get(process.state, "down"),
+        pid=process.pid,
+        uptime=max(0.0, now - row.started_at),
+        memory=memory_of(process.pid),
+        done=row.done,
+        failed=row.failed,
+        last_job=row.last_job,
     )
+
+
+def elsewhere(row: WorkerRow, now: float) -> WorkerStatus:
+    """A worker of another fleet, by what it last told."""
+    silent = now - row.seen_at > SILENT_AFTER_S
+    return WorkerStatus(
+        name=row.name,
+        host=row.host,
+        queue=row.queue,
+        state="silent" if silent else "ready" if row.ready_at else "starting",
+        pid=row.pid,
+        uptime=None if silent else max(0.0, now - row.started_at),
+        done=row.done,
+        failed=row.failed,
+        last_job=row.last_job,
+    )
+
+
+def with_depth(status: WorkerStatus, depth: Depth | None) -> WorkerStatus:
+    """The status with the depth of its queue."""
+    if depth is None:
+        return status
+    return replace(status, waiting=depth.ready, delayed=depth.delayed, running=depth.running)
+
+
+def memory_of(pid: int) -> int | None:
+    """Bytes of a process that are in memory; None when there is no such process."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss) if pid else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 def table(statuses: list[WorkerStatus]) -> Table:
     """The statuses for people, at most 80 columns wide."""
     from rich.table import Table
 
-    several_hosts = len({status.host for status in statuses}) > 1
     shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    for heading, justify in _COLUMNS:
-        shown.add_column(heading, justify=justify, no_wrap=True)
+    shown.add_column("worker", no_wrap=True, max_width=17)
+    shown.add_column("queue", no_wrap=True)
+    for heading in ("pid", "uptime", "memory", "done", "failed", "depth"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    shown.add_column("last job", no_wrap=True)
+    here = socket.gethostname()
     for status in statuses:
-        shown.add_row(*_cells(status, several_hosts), style="" if status.state == "ready" else "red")
+        name = status.name if status.host == here else f"{status.name}@{status.host}"
+        shown.add_row(name, *_cells(status), style="" if status.state == "ready" else "red")
     return shown
 
 
-_COLUMNS = (
-    ("worker", "left"),
-    ("queue", "left"),
-    ("pid", "right"),
-    ("uptime", "right"),
-    ("memory", "right"),
-    ("done", "right"),
-    ("failed", "right"),
-    ("depth", "right"),
-    ("last job", "left"),
-)
-
-
-def _cells(status: WorkerStatus, several_hosts: bool) -> list[str]:
+def _cells(status: WorkerStatus) -> list[str]:
     return [
-        f"{status.name}@{status.host}" if several_hosts else status.name,
         status.queue or "-",
         str(status.pid) if status.state == "ready" else status.state,
         "-" if status.uptime is None else duration(status.uptime),
         "-" if status.memory is None else f"{status.memory / 1e6:.0f} MB",
         str(status.done),
         str(status.failed),
-        "-"
-        if status.waiting is None
-        else f"{status.waiting}+{status.delayed}"
-        if status.delayed
-        else f"{status.waiting}",
+        _depth(status),
         (status.last_job or "-")[:8],
     ]
+
+
+def _depth(status: WorkerStatus) -> str:
+    if status.waiting is None:
+        return "-"
+    return f"{status.waiting}+{status.delayed}" if status.delayed else str(status.waiting)
 
 
 def duration(seconds: float) -> str:
@@ -167,22 +182,3 @@ def duration(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600}:{whole % 3600 // 60:02} h"
     return f"{whole // 86_400} d"
-
-
-def _state_here(process: Process | None, row: WorkerRow | None) -> str:
-    if row and row.ready_at and process and process.state in ("STARTING", "RUNNING"):
-        return "ready"
-    return STATES.get(process.state, "down") if process else "down"
-
-
-def _state_elsewhere(row: WorkerRow | None, now: float) -> str:
-    if row is None or now - row.seen_at > SILENT_AFTER_S:
-        return "silent"
-    return "ready" if row.ready_at else "starting"
-
-
-def _memory(pid: int) -> int | None:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.NoSuchProcess:
-        return None

@@ -40,10 +40,10 @@ class Process:
     """One process as supervisord sees it. `started_at` in seconds since the epoch, 0 if never; `pid` 0 if none."""
 
     name: str
-    state: str
-    pid: int
-    started_at: float
-    spawn_error: str
+    state: str = "STOPPED"
+    pid: int = 0
+    started_at: float = 0
+    spawn_error: str = ""
 
 
 class Supervisor:
@@ -117,9 +117,9 @@ class Supervisor:
             _unless(ALREADY_STARTED, api.startProcess, name, False)
 
     def stop(self, names: list[str], timeout_s: float) -> None:
-        """Stop these processes, all at the same time, and wait until they have ended."""
+        """Stop those of these processes that there are, all at the same time; wait until they have ended."""
         with self._api() as api:
-            for name in names:
+            for name in self._not_down(names):
                 _unless(NOT_RUNNING, api.stopProcess, name, False)
         deadline = time.monotonic() + timeout_s
         while left := self._not_down(names):
@@ -136,11 +136,17 @@ class Supervisor:
             process = psutil.Process(pid)
             with self._api() as api:
                 _unless(SHUTTING_DOWN, api.shutdown)
-            process.wait(timeout_s)
+            self._await_end(process, timeout_s)
         except psutil.NoSuchProcess:
             return
-        except psutil.TimeoutExpired:
-            raise FleetError(f"supervisord (pid {pid}) did not end within {timeout_s:.0f} s") from None
+
+    def _await_end(self, process: psutil.Process, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        # not Process.wait(): that waits for init, too, to take note of the end
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                raise FleetError(f"supervisord (pid {process.pid}) did not end within {timeout_s:.0f} s")
+            self._sleep(LOOK_EVERY_S)
 
     def _not_down(self, names: list[str]) -> list[str]:
         processes = self.processes()

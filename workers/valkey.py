@@ -38,10 +38,10 @@ def run(_name: str, _stop: StopRequest) -> int:
     """Become the server; returns only when that fails."""
     try:
         command = prepare(settings.current())
+        os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     except (CloudmeshError, OSError) as error:
         print(f"{NAME} cannot start: {error}", file=sys.stderr)
-        return 1
-    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+    return 1
 
 
 def prepare(config: Settings) -> list[str]:
