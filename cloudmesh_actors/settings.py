@@ -36,7 +36,8 @@ DEFAULT_RETRIES = "3"
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - Path.absolute() keeps "..", resolve() follows links
+    """Without "..", with links as they are, and with "~" as it is where there is no home directory."""
+    return Path(os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - pathlib's differ in just these
 
 
 def _url_of(schemes: tuple[str, ...]) -> AfterValidator:
@@ -291,9 +292,7 @@ def read() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        sentences = [_sentence(detail) for detail in details if detail["type"] != "default_factory_not_called"]
-        raise SettingsError("; ".join(sentences)) from None
+        raise SettingsError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
 
 
 def misspelt() -> tuple[str, ...]:

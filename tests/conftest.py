@@ -6,9 +6,14 @@ import os
 import sys
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from cloudmesh_actors import secret, settings
+
+# A slow machine is no failure, and two runs at once share no file.
+hypothesis.settings.register_profile("here", deadline=None, database=None)
+hypothesis.settings.load_profile("here")
 
 
 def _forget() -> None:

@@ -53,7 +53,7 @@ class Report:
 
     def resolve(self, text: str) -> Path:
         """A path in the file: ``~`` is the user's home, a relative one is beside the file."""
-        return Path(os.path.normpath(self.file.parent / Path(text).expanduser()))
+        return Path(os.path.normpath(self.file.absolute().parent / os.path.expanduser(text)))  # noqa: PTH111 - see settings
 
 
 class Claims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ SimulatedFault = Literal["silent", "wrong-password", "no-reading", "hot", "sessi
 
 
 #: Where OpenSSH keeps the host keys that its user trusts.
-DEFAULT_KNOWN_HOSTS = Path("~/.ssh/known_hosts").expanduser()
+DEFAULT_KNOWN_HOSTS = Path(os.path.expanduser("~/.ssh/known_hosts"))  # noqa: PTH111
 
 #: How long a batch server's state is good enough, unless the site file says otherwise.
 DEFAULT_MAX_AGE_S = 30.0
