@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 USER, PASSWORD = "admin", "s3cret"
-#: A user that may have one session only, and one that may read but not power.
-SOLITARY_USER, READING_USER = "solo", "reader"
+#: More sessions than this an `ipmi_sim` does not give.
+SESSIONS = 63
 
 #: An ASF presence ping, which every BMC answers without a session.
 PING = bytes.fromhex("0600ff06000011be80000000")
@@ -152,8 +152,6 @@ set_working_mc 0x20
   chassis_control "{chassis} {folder}"
   user 1 true "" "test" user 10 none md2 md5 straight
   user 2 true "{USER}" "{PASSWORD}" admin 10 none md2 md5 straight
-  user 3 true "{SOLITARY_USER}" "{PASSWORD}" admin 1 none md2 md5 straight
-  user 4 true "{READING_USER}" "{PASSWORD}" user 10 none md2 md5 straight
 """
 #: What the BMC runs for its chassis: the power is a file, and each command is kept.
 CHASSIS = """#!/bin/sh
@@ -205,13 +203,11 @@ class RealBmc:
         (self.folder / "cpu1").write_text(str(degrees))
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            ["ipmi_sim", "-c", "lan.conf", "-f", "node.emu", "-s", ".", "-n"],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=(self.folder / "out").open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        command = ["ipmi_sim", "-c", "lan.conf", "-f", "node.emu", "-s", ".", "-n"]
+        with (self.folder / "out").open("wb") as out:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+            )
 
     def stop(self) -> None:
         if self.process is not None:
@@ -283,7 +279,9 @@ def write_bmc(
     chassis.chmod(0o700)
     (folder / "power").write_text("1")
     (folder / "cpu1").write_text(str(sensors[0].raw))
-    (folder / "lan.conf").write_text(LAN.format(address=address, port=port, chassis=chassis, folder=folder, **_USERS))
+    (folder / "lan.conf").write_text(
+        LAN.format(address=address, port=port, chassis=chassis, folder=folder, USER=USER, PASSWORD=PASSWORD)
+    )
     commands = [
         "mc_setbmc 0x20",
         f"mc_add 0x20 0 no-device-sdrs 0x23 {firmware} 0x9f 0x1291 0xf02 persist_sdr",
@@ -294,9 +292,6 @@ def write_bmc(
     ]
     (folder / "node.emu").write_text("\n".join(commands) + "\n")
     return RealBmc(folder, address, port, sensors)
-
-
-_USERS = {"USER": USER, "PASSWORD": PASSWORD, "SOLITARY_USER": SOLITARY_USER, "READING_USER": READING_USER}
 
 
 def _access(sensor: Sensor) -> str:

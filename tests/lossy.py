@@ -10,8 +10,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from typing import Any
 
 #: What happens to one datagram: the seconds after which each copy of it goes on; none when it is lost.
 Fate = Callable[[random.Random], tuple[float, ...]]
@@ -43,87 +43,76 @@ def rough(chance: random.Random) -> tuple[float, ...]:
     return tuple(chance.uniform(0.0, 0.03) for _ in range(copies))
 
 
-@dataclass
 class Proxy:
-    """Where to send to instead of the BMC. The counts are datagrams that came in, each way."""
+    """Stands between clients and a server. Counts what came in each way; a test may have the next ones lost."""
 
-    address: str
-    port: int
-    fate: Fate
-    requests: int = 0
-    answers: int = 0
-    answers_to_lose: int = 0
-    requests_to_lose: int = 0
-    stopped: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, server: tuple[str, int], fate: Fate, seed: int) -> None:
+        self.fate = fate
+        self.requests = self.answers = 0
+        self.requests_to_lose = self.answers_to_lose = 0
+        self._server, self._chance = server, random.Random(seed)
+        self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._front.bind((server[0], 0))
+        self.address, self.port = self._front.getsockname()
+        self._backs: dict[tuple[str, int], socket.socket] = {}
+        self._queue: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = itertools.count()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._front, selectors.EVENT_READ)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._relay, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        for channel in (self._front, *self._backs.values()):
+            channel.close()
+        self._selector.close()
+
+    def _relay(self) -> None:
+        while not self._stop.is_set():
+            for key, _ in self._selector.select(self._patience()):
+                with suppress(OSError):  # the server is away
+                    self._take(key.fileobj, key.data)
+            while self._queue and self._queue[0][0] <= time.monotonic():
+                with suppress(OSError):
+                    heapq.heappop(self._queue)[2]()
+
+    def _patience(self) -> float:
+        due = self._queue[0][0] - time.monotonic() if self._queue else 1.0
+        return min(0.02, max(0.0, due))
+
+    def _take(self, channel: Any, client: tuple[str, int] | None) -> None:
+        data, sender = channel.recvfrom(4096)
+        if client is None:
+            self.requests += 1
+            back = self._back(sender)
+            self._pass_on(lambda: back.send(data), "requests_to_lose")
+        else:
+            self.answers += 1
+            self._pass_on(lambda: self._front.sendto(data, client), "answers_to_lose")
+
+    def _back(self, client: tuple[str, int]) -> socket.socket:
+        if client not in self._backs:
+            back = self._backs[client] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            back.connect(self._server)
+            self._selector.register(back, selectors.EVENT_READ, client)
+        return self._backs[client]
+
+    def _pass_on(self, deliver: Callable[[], object], counter: str) -> None:
+        if getattr(self, counter):
+            setattr(self, counter, getattr(self, counter) - 1)
+            return
+        for delay in self.fate(self._chance):
+            heapq.heappush(self._queue, (time.monotonic() + delay, next(self._numbers), deliver))
 
 
 @contextmanager
 def proxy(address: str, port: int, fate: Fate = whole, seed: int = 1) -> Iterator[Proxy]:
-    """Stand between clients and the server at an address, on another port of the same address."""
-    front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    front.bind((address, 0))
-    shared = Proxy(address, front.getsockname()[1], fate)
-    relay = threading.Thread(target=_relay, args=(front, (address, port), shared, random.Random(seed)), daemon=True)
-    relay.start()
+    """A proxy to the server at an address, on another port of the same address."""
+    stands_between = Proxy((address, port), fate, seed)
     try:
-        yield shared
+        yield stands_between
     finally:
-        shared.stopped.set()
-        relay.join()
-        front.close()
-
-
-def _relay(front: socket.socket, server: tuple[str, int], shared: Proxy, chance: random.Random) -> None:
-    backs: dict[tuple[str, int], socket.socket] = {}
-    queue: list[tuple[float, int, Callable[[], object]]] = []
-    numbers = itertools.count()
-
-    def pass_on(deliver: Callable[[], object]) -> None:
-        for delay in shared.fate(chance):
-            heapq.heappush(queue, (time.monotonic() + delay, next(numbers), deliver))
-
-    with selectors.DefaultSelector() as selector:
-        selector.register(front, selectors.EVENT_READ)
-        while not shared.stopped.is_set():
-            for key, _ in selector.select(_patience(queue)):
-                data, sender = _receive(key.fileobj)
-                if data is None:
-                    continue
-                if key.fileobj is front:
-                    if sender not in backs:
-                        back = backs[sender] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                        back.connect(server)
-                        selector.register(back, selectors.EVENT_READ, sender)
-                    shared.requests += 1
-                    if shared.requests_to_lose:
-                        shared.requests_to_lose -= 1
-                    else:
-                        pass_on(lambda back=backs[sender], data=data: back.send(data))
-                else:
-                    shared.answers += 1
-                    if shared.answers_to_lose:
-                        shared.answers_to_lose -= 1
-                    else:
-                        pass_on(lambda to=key.data, data=data: front.sendto(data, to))
-            while queue and queue[0][0] <= time.monotonic():
-                _deliver(heapq.heappop(queue)[2])
-    for back in backs.values():
-        back.close()
-
-
-def _patience(queue: list[tuple[float, int, Callable[[], object]]]) -> float:
-    return min(0.02, max(0.0, queue[0][0] - time.monotonic())) if queue else 0.02
-
-
-def _receive(channel: socket.socket) -> tuple[bytes | None, tuple[str, int]]:
-    try:
-        return channel.recvfrom(4096)
-    except OSError:  # the server is away
-        return None, ("", 0)
-
-
-def _deliver(deliver: Callable[[], object]) -> None:
-    try:
-        deliver()
-    except OSError:  # the server is away
-        pass
+        stands_between.close()

@@ -121,6 +121,7 @@ class Session(simplesession.Session):  # type: ignore[misc]
         self._timer = Retransmission()
         self._is_repeating = False
         self._refusals = self._garbled = 0
+        self._is_silent = False
         self.socket = None
         self.logged = 0
         _check_lengths(subject, password)
@@ -197,7 +198,7 @@ class Session(simplesession.Session):  # type: ignore[misc]
             self.lastresponse = None
             self.ipmicallback = self._generic_callback
             self._send_ipmi_net_payload(APPLICATION, CLOSE_SESSION, body, retry=False)
-            if self._answer_came_within(CLOSING_S):
+            if self._is_silent or self._answer_came_within(CLOSING_S):
                 return
 
     # -- waiting, in place of pyghmi's
@@ -225,6 +226,7 @@ class Session(simplesession.Session):  # type: ignore[misc]
     def _timedout(self) -> None:
         now = self._clock()
         if self._timer.gives_up(now) or self.logontries < 0:
+            self._is_silent = True
             raise self._silent()
         if self.sessioncontext in {"EXPECTINGRAKP2", "EXPECTINGRAKP4"} and self._has_repeated_enough():
             self.lastpayload = None
