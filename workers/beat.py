@@ -113,11 +113,12 @@ class Pacer:
             return False
         return self._state_of(last["job"]) in ("queued", "running")
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            return dict(json.loads(self._memory.read_text()))
-        except (OSError, ValueError):  # gone or damaged: begin afresh
+            known = dict(json.loads(self._memory.read_text()))
+        except (OSError, ValueError, TypeError):  # gone or damaged: begin afresh
             return {}
+        return {name: last for name, last in known.items() if isinstance(last, dict) and "at" in last}
 
     def _remember(self, chore: Chore, job_id: str | None) -> None:
         with self._lock:

@@ -141,7 +141,7 @@ def table(statuses: list[WorkerStatus]) -> Table:
     from rich.table import Table
 
     shown = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
-    shown.add_column("worker", no_wrap=True, max_width=17)
+    shown.add_column("worker", no_wrap=True, max_width=12)
     shown.add_column("queue", no_wrap=True)
     for heading in ("pid", "uptime", "memory", "done", "failed", "depth"):
         shown.add_column(heading, justify="right", no_wrap=True)

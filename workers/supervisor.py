@@ -49,8 +49,10 @@ class Process:
 class Supervisor:
     """The supervisord behind one socket, running or not."""
 
-    def __init__(self, path: Path, sleep: Callable[[float], None] = time.sleep) -> None:
-        self.path, self._sleep = path, sleep
+    def __init__(
+        self, path: Path, *, call_timeout_s: float = CALL_TIMEOUT_S, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.path, self._call_timeout_s, self._sleep = path, call_timeout_s, sleep
 
     def pid(self) -> int | None:
         """Its process id; None when it does not run.
@@ -155,7 +157,9 @@ class Supervisor:
     @contextmanager
     def _api(self) -> Iterator[Any]:
         try:
-            with ServerProxy("http://localhost/RPC2", transport=_UnixTransport(self.path)) as proxy:
+            with ServerProxy(
+                "http://localhost/RPC2", transport=_UnixTransport(self.path, self._call_timeout_s)
+            ) as proxy:
                 yield proxy.supervisor
         except (FileNotFoundError, ConnectionRefusedError):
             raise
@@ -197,20 +201,22 @@ def _process(info: Mapping[str, Any]) -> Process:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=CALL_TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(CALL_TIMEOUT_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(os.fspath(self._path))
 
 
 class _UnixTransport(Transport):
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__()
-        self._path = path
+        self._path, self._timeout_s = path, timeout_s
 
-    def make_connection(self, _host: object) -> http.client.HTTPConnection:
-        return _UnixConnection(self._path)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        if self._connection[1] is None:
+            self._connection = host, _UnixConnection(self._path, self._timeout_s)
+        return self._connection[1]

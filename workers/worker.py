@@ -33,8 +33,8 @@ def run(name: str, stop: StopRequest) -> int:
 
 def family_of(name: str) -> str | None:
     """The family that a worker's name tells: ``launcher`` for ``l1``."""
-    digits = name.lstrip("abcdefghijklmnopqrstuvwxyz")
-    return next((family for family in FAMILIES if worker_name(family, int(digits or 1)) == name), None)
+    number = int(name.lstrip("abcdefghijklmnopqrstuvwxyz") or 1)
+    return next((family for family in FAMILIES if number and worker_name(family, number) == name), None)
 
 
 def work(name: str, family: str, stop: StopRequest) -> None:

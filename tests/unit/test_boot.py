@@ -120,13 +120,14 @@ def test_a_log_directory_that_is_a_file_is_named_in_one_line(tmp_path: Path) -> 
 
 def test_nothing_but_the_standard_library_is_imported_before_the_log_is_open() -> None:
     program = (
-        "import sys, workers.__main__, workers.boot, workers.signals\n"
+        f"import sys; sys.path[:0] = [{str(Path(boot.__file__).parents[1])!r}]\n"
+        "import workers.__main__\n"
         "known = sys.stdlib_module_names | {'workers', '__main__'}\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} - known))"
     )
 
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = [{str(Path.cwd())!r}]\n{program}"],
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    bare = [sys.executable, "-I", "-S", "-c", program]
+    done = subprocess.run(bare, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
 
