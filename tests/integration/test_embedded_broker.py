@@ -19,7 +19,6 @@ from cloudmesh_actors.errors import FleetError
 from cloudmesh_actors.settings import Settings
 from workers import valkey
 
-
 #: the same process, but one that does not wait for the lock
 IMPATIENT = """
 import sys

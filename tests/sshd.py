@@ -1,0 +1,92 @@
+"""A private sshd on loopback, with its own host key and one user key."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from servers import require
+
+CONFIGURATION = """
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/user_key.pub
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+MaxStartups 200
+PermitRootLogin yes
+"""
+
+
+@dataclass(frozen=True)
+class Sshd:
+    """Where it listens, and the keys to it."""
+
+    folder: Path
+    port: int
+
+    @property
+    def user_key(self) -> Path:
+        return self.folder / "user_key"
+
+    def known_hosts_line(self) -> str:
+        """What known_hosts must hold for its key to be known."""
+        kind, key, *_ = (self.folder / "host_key.pub").read_text().split()
+        return f"[127.0.0.1]:{self.port} {kind} {key}\n"
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Sshd]:
+    """An sshd while the block runs."""
+    binary = require("sshd")
+    for name in ("host_key", "user_key"):
+        make_key(folder / name)
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd insists on it
+    server = Sshd(folder, free_port())
+    configuration = folder / "sshd_config"
+    configuration.write_text(CONFIGURATION.format(port=server.port, folder=folder))
+    with (folder / "sshd.log").open("w") as log:
+        process = subprocess.Popen([binary, "-D", "-e", "-f", configuration], stdout=log, stderr=log)
+    try:
+        await_port(server.port, process, folder / "sshd.log")
+        yield server
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def make_key(path: Path) -> None:
+    """A fresh key pair without a passphrase."""
+    subprocess.run([require("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until the server listens."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        else:
+            return
