@@ -111,6 +111,7 @@ class IpmiClient:
         locks: Path,
         *,
         memory: Memory = MEMORY,
+        open_session: Callable[..., Session] = Session,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._subject = Subject(bmc.node, bmc.address, bmc.port, bmc.user)
@@ -119,8 +120,8 @@ class IpmiClient:
         deadline = Deadline(seconds, str(self._subject))
         with ExitStack() as stack:
             stack.enter_context(conversation(bmc.address, bmc.port, locks, deadline))
-            password = bmc.password.reveal()
-            self._session = stack.enter_context(Session(self._subject, password, deadline, cipher=bmc.cipher))
+            session = open_session(self._subject, bmc.password.reveal(), deadline, cipher=bmc.cipher)
+            self._session = stack.enter_context(session)
             self._open = stack.pop_all()
 
     def sensors(self) -> list[Reading]:
