@@ -136,15 +136,18 @@ def since(text: str, now: datetime) -> str:
 
     `now` has a time zone. Raises ValueError with a sentence.
     """
-    ago = _AGO.fullmatch(text.strip())
-    if ago:
-        return _utc(now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]]))
-    day = f"{now.date()}T" if _CLOCK.fullmatch(text.strip()) else ""
     try:
-        moment = datetime.fromisoformat(day + text.strip())
-    except ValueError:
+        return _utc(_moment(text.strip(), now))
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time; write 10m, 2h, 13:30 or 2025-03-01T13:30") from None
-    return _utc(moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo))
+
+
+def _moment(text: str, now: datetime) -> datetime:
+    ago = _AGO.fullmatch(text)
+    if ago:
+        return now - timedelta(seconds=float(ago[1]) * _SECONDS[ago[2]])
+    moment = datetime.fromisoformat(f"{now.date()}T{text}" if _CLOCK.fullmatch(text) else text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
 
 
 def _utc(moment: datetime) -> str:

@@ -24,8 +24,8 @@ MAX_LINE = 8 << 20
 #: So many raw lines wait, reading backwards, for the event before them, which tells their time.
 MAX_RAW_RUN = 10_000
 
-#: Bytes before a place by which it is found again after a rotation.
-_FINGERPRINT = 64
+#: So many bytes tell a file from another, and a place in it.
+_MARK = 64
 
 _START = b'{"timestamp":"'
 _TIMESTAMP = re.compile(rb'^\{"timestamp":"([0-9T:.-]+Z)"', re.MULTILINE)
@@ -207,31 +207,46 @@ def timestamp(seconds: float) -> str:
 
 
 class Cursor:
-    """A place in a worker's log. It is found again after the log was rotated, removed or begun anew."""
+    """A place in a worker's log. It is found again after the log was rotated, removed or begun anew.
+
+    The file is known by its first bytes and by those before the place, which hold timestamps.
+    """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path, self.offset = path, offset
-        self._before = _fingerprint(path, offset) or b""
+        self._head, self._before = _marks(path, offset) or (b"", b"")
 
     def lines(self, *, final: bool = False) -> Iterator[bytes]:
         """The lines since the last call; a last line without newline waits for it, unless `final`."""
         while True:
-            if _fingerprint(self.path, self.offset) != self._before:
+            if not self._is_in(self.path):
                 yield from self._rest_of_rotated()
             block = _block(self.path, self.offset, final=final)
             if not block:
                 return
+            self._know_head(block)
             for line in _lines_in(block):
                 self.offset += len(line)
-                self._before = (self._before + line)[-_FINGERPRINT:]
+                self._before = (self._before + line)[-_MARK:]
                 yield line
+
+    def _know_head(self, block: bytes) -> None:
+        """Learn the first bytes of a file that was shorter before; `block` begins at our place."""
+        if len(self._head) < _MARK:
+            self._head += block[len(self._head) - self.offset : _MARK - self.offset]
 
     def _rest_of_rotated(self) -> Iterator[bytes]:
         """What the rotated files have from our place on; after that we are at the live file's start."""
-        offset, before, self.offset, self._before = self.offset, self._before, 0, b""
         files = rotated(self.path)
-        ours = [index for index, path in enumerate(files) if _fingerprint(path, offset) == before]
+        ours = [index for index, path in enumerate(files) if self._is_in(path)]
+        offset, self.offset = self.offset, 0
+        self._head, self._before = _marks(self.path, 0) or (b"", b"")
         yield from rotated_lines(self.path, files[ours[-1] :] if ours else [], offset)
+
+    def _is_in(self, path: Path) -> bool:
+        """Whether this is the file, or a copy of it, that our place is in."""
+        found = _marks(path, self.offset)
+        return found is not None and found[0].startswith(self._head) and found[1] == self._before
 
 
 def rotated_lines(path: Path, files: Iterable[Path], offset: int = 0) -> Iterator[bytes]:
@@ -280,11 +295,11 @@ def _lines_in(block: bytes) -> Iterator[bytes]:
         yield rest
 
 
-def _fingerprint(path: Path, offset: int) -> bytes | None:
-    """The bytes before a place in a file; None when there is no such file."""
-    length = min(_FINGERPRINT, offset)
+def _marks(path: Path, offset: int) -> tuple[bytes, bytes] | None:
+    """The first bytes of a file and those before a place in it; None when there is no such file."""
+    length = min(_MARK, offset)
     try:
         with path.open("rb") as file:
-            return os.pread(file.fileno(), length, offset - length)
+            return os.pread(file.fileno(), _MARK, 0), os.pread(file.fileno(), length, offset - length)
     except FileNotFoundError:
         return None
