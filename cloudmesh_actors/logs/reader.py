@@ -221,6 +221,9 @@ class Cursor:
         while True:
             if not self._is_in(self.path):
                 yield from self._rest_of_rotated()
+                if self.path.exists():
+                    continue  # it may have been rotated again meanwhile
+                return
             block = _block(self.path, self.offset, final=final)
             if not block:
                 return
