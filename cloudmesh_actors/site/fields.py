@@ -5,16 +5,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar, get_args
 
 from cloudmesh_actors import nodes, secret
-from cloudmesh_actors.errors import NodeSetError, SiteError, UnknownNode
+from cloudmesh_actors.errors import NodeSetError, UnknownNode
 from cloudmesh_actors.secret import Secret
 from cloudmesh_actors.site.document import Listing, Scalar, Table, Value
 from cloudmesh_actors.site.model import DEFAULT_KNOWN_HOSTS
+from cloudmesh_actors.site.report import Report
 
 T = TypeVar("T", bound=str)
 D = TypeVar("D", float, None)
@@ -27,51 +27,6 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 
 HOW_TO_WRITE_PASSWORDS = "write {env: NAME} or {file: PATH}, never the password itself"
-
-
-class Report:
-    """The mistakes found in one file, and the other files that it refers to."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.errors: list[SiteError] = []
-        self.secret_files: set[Path] = set()
-        self._names: Counter[tuple[str, str]] = Counter()
-
-    def add(self, message: str, line: int | None, key: str) -> None:
-        """Note a mistake."""
-        self.errors.append(SiteError(message, file=self.file, line=line, key=key))
-
-    def spend(self, purpose: tuple[str, str], count: int) -> None:
-        """Count the nodes named for one purpose, before any are made; no node is named twice for the same.
-
-        Raises NodeSetError when they are more than a site may have.
-        """
-        self._names[purpose] += count
-        if self._names[purpose] > nodes.MAX_NODES:
-            raise NodeSetError(f"with this set, {purpose[0]} names more than {nodes.MAX_NODES:,} nodes")
-
-    def resolve(self, text: str) -> Path:
-        """A path in the file: ``~`` is the user's home, a relative one is beside the file."""
-        return Path(os.path.normpath(self.file.absolute().parent / os.path.expanduser(text)))  # noqa: PTH111 - see settings
-
-
-class Claims:
-    """Things that may be had only once, such as a node in a cluster or a unit of a rack."""
-
-    def __init__(self, report: Report, message: str) -> None:
-        self._report, self._message = report, message
-        self._owners: dict[object, tuple[str, int]] = {}
-
-    def take(self, things: Mapping[str, object], key: str, line: int) -> None:
-        """Claim things, each under the name that a mistake will show."""
-        taken = {name: self._owners[thing] for name, thing in things.items() if thing in self._owners}
-        if taken:
-            owner, owner_line = next(iter(taken.values()))
-            what = nodes.fold(name for name, before in taken.items() if before == (owner, owner_line))
-            self._report.add(self._message.format(what=what, owner=owner, line=owner_line), line, key)
-        for thing in things.values():
-            self._owners.setdefault(thing, (key, line))
 
 
 class Fields:
@@ -239,8 +194,10 @@ class Fields:
         """One address for each of `count` nodes, in their order."""
         text = self.text(name)
         addresses = self._expanded(name, text, nodes.expand_ordered) if text else ()
-        if addresses and len(addresses) != count:
-            self.fail(name, f"{text!r} is {len(addresses)} addresses for {count} nodes")
+        if count and addresses and len(addresses) != count:
+            self.fail(
+                name, f"{_counted(len(addresses), 'address', 'es')} and {_counted(count, 'node', 's')} are no pairs"
+            )
         wrong = [address for address in addresses if not is_address(address)]
         if wrong:
             self.fail(name, f"{wrong[0]!r} is neither an address nor a host's name")
@@ -314,3 +271,7 @@ def is_address(text: str) -> bool:
         last = text.rstrip(".").rpartition(".")[2]
         return bool(_HOST.fullmatch(text)) and not last.isdigit()
     return True
+
+
+def _counted(count: int, what: str, plural: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}{plural}"

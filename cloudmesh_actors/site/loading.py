@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,8 +15,9 @@ from cloudmesh_actors import settings
 from cloudmesh_actors.errors import SiteError
 from cloudmesh_actors.site import document, sections
 from cloudmesh_actors.site.crosscheck import cross_check
-from cloudmesh_actors.site.fields import Fields, Report
+from cloudmesh_actors.site.fields import Fields
 from cloudmesh_actors.site.model import Site, Source, identify
+from cloudmesh_actors.site.report import Report
 
 _BUILT_IN = "futuregrid.yaml"
 
@@ -73,17 +75,22 @@ def _source(path: Path) -> Source:
     try:
         return Source(path, identify(path))
     except OSError as error:
-        raise SiteError(f"cannot be read: {error.strerror}", file=path) from None
+        raise _unreadable(path, error) from None
 
 
 def _content(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            raise SiteError("is not a file" if path.exists() else "does not exist", file=path)
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise SiteError("is not a file", file=path)
         with path.open("rb") as file:
             return file.read(document.MAX_BYTES + 1)
     except OSError as error:
-        raise SiteError(f"cannot be read: {error.strerror}", file=path) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> SiteError:
+    reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+    return SiteError(reason, file=path)
 
 
 def _read(content: bytes, file: Path) -> tuple[Site, Report]:

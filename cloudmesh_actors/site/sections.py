@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from cloudmesh_actors.nodes import ALL
 from cloudmesh_actors.secret import Secret
-from cloudmesh_actors.site.fields import Claims, Fields
+from cloudmesh_actors.site.fields import Fields
 from cloudmesh_actors.site.model import (
     DEFAULT_MAX_AGE_S,
     BatchDriver,
@@ -25,6 +25,7 @@ from cloudmesh_actors.site.model import (
     Rack,
     SimulatedFault,
 )
+from cloudmesh_actors.site.report import Claims
 
 #: Every key of the site file, by section; "" is the file itself. ``docs/site-file.md`` explains each.
 KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
