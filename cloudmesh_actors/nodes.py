@@ -10,15 +10,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from math import prod
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 from ClusterShell.RangeSet import RangeSet
 
+from cloudmesh_actors import nodesyntax
 from cloudmesh_actors.errors import NodeSetError, UnknownNode
+from cloudmesh_actors.nodesyntax import shorten
 
 #: The most nodes a set may name, at any step of its algebra.
 MAX_NODES = 100_000
@@ -26,23 +27,12 @@ MAX_NODES = 100_000
 #: The most names that may be looked at in the whole of an expression.
 MAX_WORK = 5 * MAX_NODES
 
-#: The longest text of a set, in characters.
-MAX_TEXT = 4_000_000
-
 #: Each wildcard is compared with every node: ``i*[1-100]`` are a hundred.
 MAX_WILDCARDS = 100
-
-#: The longest node name, as DNS has it.
-MAX_NAME = 253
 
 #: The group of all nodes.
 ALL = "all"
 
-_OPERAND = re.compile(r"((?:[^\[\],!&^]++|\[[^\[\]]*+\])*+)([\[\],!&^]|\Z)")
-_OPERATOR = re.compile(r"[,!&^]")
-_BRACKET = re.compile(r"\[([^\[\]]*)\]")
-_RANGE = re.compile(r"([0-9]{1,64})(?:\s*-\s*([0-9]{1,64})(?:/([0-9]{1,18}))?)?")
-_NAME = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:-]*")
 _NUMBER = re.compile(r"([0-9]+)")
 
 _OPERATIONS: Mapping[str, Callable[[set[str], frozenset[str]], None]] = {
@@ -137,10 +127,9 @@ def expand_ordered(text: str) -> tuple[str, ...]:
     For sets that are paired with one another, since ClusterShell sorts what it reads. Raises NodeSetError.
     """
     names = expand(text)
-    ranges = _BRACKET.findall(text)
-    if len(ranges) > 1 or "," in "".join(ranges) or _OPERATOR.search(_BRACKET.sub("", text)):
+    if not nodesyntax.is_one_range(text):
         raise NodeSetError(
-            f"{_shorten(text)!r} is not one ascending range, as sets that are paired have to be", part=text
+            f"{shorten(text)!r} is not one ascending range, as sets that are paired have to be", part=text
         )
     return names
 
@@ -176,47 +165,12 @@ def near_node(name: str, known: Iterable[str]) -> str:
 
 
 def _parse(text: str, groups: Groups) -> list[_Operand]:
-    if len(text) > MAX_TEXT:
-        raise NodeSetError(f"the node set is longer than {MAX_TEXT:,} characters", part=text[:40])
-    if not text.strip():
-        raise NodeSetError("the node set is empty")
-    return [_Operand(sign, piece, _size(piece, groups)) for sign, piece in _split(text)]
-
-
-def _split(text: str) -> Iterator[tuple[str, str]]:
-    """Each operand with the operator before it; the first one is added to nothing."""
-    sign = ","
-    for match in _OPERAND.finditer(text):
-        piece, stop = match[1].strip(), match[2]
-        if stop in ("[", "]"):
-            raise _bracket_error(text, match.start(2))
-        if not piece:
-            raise NodeSetError(f"a name is missing {_place(match.start(), sign, stop)}", part=stop or sign)
-        yield sign, piece
-        if not stop:
-            return
-        sign = stop
-
-
-def _place(start: int, sign: str, stop: str) -> str:
-    if start == 0:
-        return f"before {stop!r}"
-    return f"between {sign!r} and {stop!r}" if stop else f"after {sign!r}"
-
-
-def _bracket_error(text: str, position: int) -> NodeSetError:
-    part = _shorten(text[max(0, position - 20) : position + 20])
-    if text[position] == "]":
-        return NodeSetError(f"a bracket is closed that was not opened: {part!r}", part=part)
-    if "[" in text[position + 1 :].partition("]")[0]:
-        return NodeSetError(f"a bracket is opened within a bracket: {part!r}", part=part)
-    return NodeSetError(f"a bracket is not closed: {part!r}", part=part)
+    return [_Operand(sign, piece, _size(piece, groups)) for sign, piece in nodesyntax.split(text)]
 
 
 def _size(piece: str, groups: Groups) -> int:
     """How many names the operand may stand for, found without making any. Raises if it is malformed."""
-    _check_name(piece)
-    count = prod(_bracket_size(inner, piece) for inner in _BRACKET.findall(piece))
+    count = nodesyntax.count(piece)
     if count > MAX_NODES:
         raise _too_many(piece)
     if piece[0] == "@":
@@ -228,49 +182,10 @@ def _size(piece: str, groups: Groups) -> int:
 
 def _wildcard_size(piece: str, count: int, groups: Groups) -> int:
     if ALL not in groups:
-        raise NodeSetError(f"{_shorten(piece)!r}: a wildcard can only be used where the nodes are known", part=piece)
+        raise NodeSetError(f"{shorten(piece)!r}: a wildcard can only be used where the nodes are known", part=piece)
     if count > MAX_WILDCARDS:
-        raise NodeSetError(f"{_shorten(piece)!r} is more than {MAX_WILDCARDS} wildcards", part=piece)
+        raise NodeSetError(f"{shorten(piece)!r} is more than {MAX_WILDCARDS} wildcards", part=piece)
     return len(groups.members(ALL))
-
-
-def _check_name(piece: str) -> None:
-    """What remains of an operand without its brackets and special signs has to be a name."""
-    shown = _shorten(piece)
-    bare = _BRACKET.sub("0", piece.removeprefix("@"))
-    if piece == "@*" or (piece[0] == "@" and piece.endswith(":*")):
-        bare = bare[:-1] + "0"
-    elif piece[0] != "@":
-        bare = bare.replace("*", "0").replace("?", "0")
-    if len(bare) > MAX_NAME:
-        raise NodeSetError(f"{shown!r} is longer than {MAX_NAME} characters", part=piece)
-    if _NAME.fullmatch(bare):
-        return
-    wrong = re.sub(r"[A-Za-z0-9_.:-]", "", bare)
-    if wrong and wrong[0].isspace():
-        raise NodeSetError(f"{shown!r} has a blank in it; names are separated by ','", part=piece)
-    raise NodeSetError(
-        f"{shown!r} is not a node name" + (f": {wrong[0]!r} cannot be in it" if wrong else ""), part=piece
-    )
-
-
-def _bracket_size(inner: str, piece: str) -> int:
-    return sum(_range_size(subrange, piece) for subrange in inner.split(","))
-
-
-def _range_size(subrange: str, piece: str) -> int:
-    match = _RANGE.fullmatch(subrange.strip())
-    if not match:
-        what = f"{_shorten(subrange.strip())!r} is not a range" if subrange.strip() else "there is an empty range"
-        raise NodeSetError(f"in {_shorten(piece)!r}: {what}", part=subrange)
-    first, last, step = match[1], match[2] or match[1], int(match[3] or 1)
-    if step == 0:
-        raise NodeSetError(f"in {_shorten(piece)!r}: the step of {subrange!r} is 0", part=subrange)
-    if int(last) < int(first):
-        raise NodeSetError(f"in {_shorten(piece)!r}: {subrange!r} runs backwards", part=subrange)
-    if len(first) != len(last) and "0" in (first[0], last[0]) and first != "0":
-        raise NodeSetError(f"in {_shorten(piece)!r}: the ends of {subrange!r} are not equally wide", part=subrange)
-    return (int(last) - int(first)) // step + 1
 
 
 def _check_size(operands: Iterable[_Operand]) -> int:
@@ -287,7 +202,7 @@ def _check_size(operands: Iterable[_Operand]) -> int:
 
 
 def _too_many(piece: str) -> NodeSetError:
-    shown = _shorten(piece)
+    shown = shorten(piece)
     return NodeSetError(f"with {shown!r} the set has more than {MAX_NODES:,} nodes", part=piece)
 
 
@@ -311,7 +226,7 @@ def _plain_names(piece: str) -> tuple[str, ...]:
     try:
         return tuple(NodeSet(piece, resolver=RESOLVER_NOGROUP))
     except NodeSetException as error:
-        raise NodeSetError(f"{_shorten(piece)!r} cannot be read: {error}", part=piece) from None
+        raise NodeSetError(f"{shorten(piece)!r} cannot be read: {error}", part=piece) from None
 
 
 def _is_wild(piece: str) -> bool:
@@ -343,7 +258,3 @@ def _fold_axis(values: list[str]) -> str:
     ranges = RangeSet()
     ranges.update(values)
     return f"[{ranges}]" if len(ranges) > 1 else str(ranges)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
