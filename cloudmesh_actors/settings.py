@@ -12,22 +12,16 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cloudmesh_actors import secret
+from cloudmesh_actors import secret, urls
 from cloudmesh_actors.errors import SettingsError
 from cloudmesh_actors.families import FAMILIES, WorkerSpec, parse_counts, parse_limits, worker_name
 
 PREFIX = "CLOUDMESH_"
-
-BROKER_SCHEMES = ("redis", "rediss", "unix", "amqp", "amqps", "stub")
-NETWORK_SCHEMES = ("redis", "rediss", "amqp", "amqps")
-PASSWORDLESS_SCHEMES = ("stub", "sqlite")
-STORE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 
 DEFAULT_THREADS = "8"
 DEFAULT_PREFETCH = "128 launcher=8 provisioner=8 rack=8"
@@ -44,25 +38,10 @@ def _url_of(schemes: tuple[str, ...]) -> AfterValidator:
     def check(url: str) -> str:
         if url:
             secret.remember_url(url)
-            _check_url(url, schemes)
+            urls.check(url, schemes)
         return url
 
     return AfterValidator(check)
-
-
-def _check_url(url: str, schemes: tuple[str, ...]) -> None:
-    """Raise ValueError with a sentence that holds nothing of the URL, which may have a password in it."""
-    try:
-        parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("it is no URL; in a password, special characters are written as %XX") from None
-    if parts.scheme not in schemes or not url.startswith(f"{parts.scheme}://"):
-        raise ValueError(f"it should begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
-    if parts.scheme in NETWORK_SCHEMES and not host:
-        raise ValueError("it names no host")
-    if parts.scheme == "sqlite" and not (parts.path.startswith("//") and parts.path.strip("/")):
-        raise ValueError("SQLite's file is an absolute path, as in sqlite:////var/lib/cloudmesh/store.db")
 
 
 def _workers(text: str) -> str:
@@ -99,14 +78,14 @@ class Settings(BaseSettings):
     )
 
     site: AbsolutePath | None = Field(default=None, description="The site file. Without one, a simulated site is used.")
-    broker_url: Annotated[str, _url_of(BROKER_SCHEMES)] = Field(
+    broker_url: Annotated[str, _url_of(urls.BROKER_SCHEMES)] = Field(
         default="",
         description="redis, rediss, unix, amqp or amqps. Without one, the embedded Valkey is used.",
     )
     broker_password_file: AbsolutePath | None = Field(
         default=None, description="A file with the broker's password, which only its owner may read."
     )
-    store_url: Annotated[str, _url_of(STORE_SCHEMES)] = Field(
+    store_url: Annotated[str, _url_of(urls.STORE_SCHEMES)] = Field(
         default="", description="sqlite:////PATH or postgresql://. Without one, SQLite in STATE_DIR/store.db is used."
     )
     store_password_file: AbsolutePath | None = Field(
@@ -190,9 +169,9 @@ class Settings(BaseSettings):
             url, file = getattr(self, url_name), getattr(self, file_name)
             if file and not url:
                 raise ValueError(f"{variable(file_name)} is set, but {variable(url_name)} is not")
-            if file and urlsplit(url).scheme in PASSWORDLESS_SCHEMES:
+            if file and urls.takes_no_password(url):
                 raise ValueError(f"{variable(file_name)} is set, but {variable(url_name)} has no use for a password")
-            if file and urlsplit(url).password:
+            if file and urls.has_password(url):
                 raise ValueError(
                     f"{variable(url_name)} holds a password, and {variable(file_name)} is set too; keep one"
                 )
@@ -326,9 +305,6 @@ def _with_password(url: str, file_name: str, file: Path | None) -> str:
     if file is None:
         return url
     try:
-        password = secret.read_file(file).reveal()
+        return urls.with_password(url, secret.read_file(file))
     except ValueError as error:
         raise SettingsError(f"{variable(file_name)}: {error}") from None
-    scheme, _, rest = url.partition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{scheme}://{user if at else ''}:{quote(password, safe='')}@{place}"
