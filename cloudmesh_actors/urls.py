@@ -39,6 +39,7 @@ def takes_no_password(url: str) -> bool:
 
 def with_password(url: str, password: Secret) -> str:
     """The URL with a password in it, escaped."""
-    scheme, _, rest = url.partition("://")
-    user, at, place = rest.rpartition("@")
-    return f"{scheme}://{user if at else ''}:{quote(password.reveal(), safe='')}@{place}"
+    place = urlsplit(url).netloc
+    user, at, host = place.rpartition("@")
+    credentials = f"{user if at else ''}:{quote(password.reveal(), safe='')}"
+    return url.replace(f"://{place}", f"://{credentials}@{host}", 1)

@@ -159,6 +159,14 @@ def test_a_password_file_completes_the_url(monkeypatch: pytest.MonkeyPatch, pass
     assert "s3cret/@word" in known_values()
 
 
+def test_a_password_comes_before_the_host_and_not_into_a_sockets_path(
+    monkeypatch: pytest.MonkeyPatch, password_file: Path
+) -> None:
+    monkeypatch.setenv("CLOUDMESH_BROKER_URL", "unix:///run/a@b.sock?db=2")
+    monkeypatch.setenv("CLOUDMESH_BROKER_PASSWORD_FILE", str(password_file))
+    assert settings.read().resolved_broker_url == "unix://:s3cret%2F%40word@/run/a@b.sock?db=2"
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610])
 def test_a_password_file_that_others_may_open_is_refused(
     monkeypatch: pytest.MonkeyPatch, password_file: Path, mode: int
