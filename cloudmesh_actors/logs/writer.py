@@ -126,7 +126,8 @@ class LogFile:
             self.troubles.last_error = error.strerror or str(error)
 
     def _reopen(self, path: Path) -> None:
-        fresh = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        mode = os.fstat(self.fd).st_mode & 0o777
+        fresh = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
         try:
             for descriptor in self._descriptors:
                 os.dup2(fresh, descriptor, inheritable=descriptor <= 2)

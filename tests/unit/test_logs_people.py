@@ -118,7 +118,7 @@ def test_records_of_stdlib_loggers_have_the_same_form(emitted: list[dict[str, An
 
 def test_a_wrong_log_call_is_an_event_too() -> None:
     events: list[object] = []
-    record = logging.makeLogRecord({"name": "theirs", "msg": "%d nodes", "args": ("many",)})
+    record = logging.makeLogRecord({"name": "theirs", "levelno": 40, "msg": "%d nodes", "args": ("many",)})
 
     bridge.Bridge(lambda level, event, fields, at_ns: events.append(event)).handle(record)
 
@@ -236,7 +236,7 @@ def test_the_command_speaks_json(log_dir: Path) -> None:
         (["zzz"], "There are: l1, rack."),
         (["--level", "wrn"], "Did you mean 'warning'?"),
         (["--since", "soon"], "is no time"),
-        (["-n", "-1"], "range"),
+        (["-n", "-1"], "greater than"),
     ],
 )
 def test_a_wrong_word_is_wrong_usage(log_dir: Path, arguments: list[str], sentence: str) -> None:
