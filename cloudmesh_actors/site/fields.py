@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -38,9 +39,10 @@ class Fields:
         self.path, self.line, self.report = path, line, report
         self._table = Table(line)
         self._errors_before = len(report.errors)
+        self._is_mapping = value is None or isinstance(value, Table) or (isinstance(value, Scalar) and value.is_null)
         if isinstance(value, Table):
             self._table = value
-        elif value is not None and not (isinstance(value, Scalar) and value.is_null):
+        elif not self._is_mapping:
             report.add("has to be a mapping, as in {key: value}", line, path)
         if known is not None:
             self._refuse_unknown(known)
@@ -70,9 +72,10 @@ class Fields:
         self.report.add(message, self.line_of(name), self.key(name))
 
     def require(self, *names: str) -> None:
-        """Note which of these fields are missing."""
-        for name in names:
-            if name not in self:
+        """Note which of these fields are missing or empty."""
+        for name in names if self._is_mapping else ():
+            value = self._table.values.get(name)
+            if name not in self or (isinstance(value, Scalar) and not value.text):
                 self.fail(name, "is missing")
 
     def table(self, name: str, known: Collection[str] | None = None) -> Fields:
@@ -101,8 +104,9 @@ class Fields:
             self.fail(name, "has to be a list of names, as in [batch, long]")
             return ()
         names = tuple(item.text for item in value.items if isinstance(item, Scalar))
-        for item in sorted({item for item in names if names.count(item) > 1}):
-            self.fail(name, f"{item!r} is given twice")
+        for item, times in Counter(names).items():
+            if times > 1:
+                self.fail(name, f"{item!r} is given {'twice' if times == 2 else f'{times} times'}")
         return tuple(filter(lambda item: self._is_name(name, item), names))
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:

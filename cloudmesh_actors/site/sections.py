@@ -118,6 +118,7 @@ def _read_place(place: Fields, units: int, nodes_taken: Claims) -> Iterator[tupl
     """Nodes of a range are in consecutive units, from the one given upwards."""
     units_taken = Claims(place.report, "unit {what} is already taken by {owner} (line {line})")
     for text in place:
+        place.require(text)
         names = place.key_set(text, ordered=True)
         first = place.integer(text, 0, 1, units)
         if not names or not first:
@@ -173,6 +174,7 @@ def _check_login(fields: Fields, user: str, password: Secret) -> None:
 def _read_faults(faults: Fields, names: frozenset[str]) -> dict[str, SimulatedFault]:
     found: dict[str, SimulatedFault] = {}
     for text in faults:
+        faults.require(text)
         fault: SimulatedFault = faults.choice(text, SimulatedFault, "silent")
         for node in faults.key_set(text):
             if node not in names:
@@ -228,6 +230,7 @@ def read_provision(section: Fields) -> Iterator[tuple[str, ProvisionDriver]]:
     """``provision``: by which means each node is installed."""
     claims = Claims(section.report, "{what} is already provisioned by {owner} (line {line})")
     for text in section:
+        section.require(text)
         names = section.key_set(text)
         claims.take(dict(zip(names, names, strict=True)), section.key(text), section.line_of(text))
         driver: ProvisionDriver = section.choice(text, ProvisionDriver, "simulator")
