@@ -45,9 +45,7 @@ class SettingsError(CloudmeshError):
 class SiteError(CloudmeshError):
     """The site file is wrong; the sentence names file, line and key."""
 
-    def __init__(
-        self, message: str, *, file: Path | None = None, line: int | None = None, key: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, file: Path | None = None, line: int | None = None, key: str = "") -> None:
         self.file, self.line, self.key, self.reason = file, line, key, message
         where = f"{file}" + (f":{line}" if line else "") if file else ""
         super().__init__(": ".join(part for part in (where, key, message) if part))

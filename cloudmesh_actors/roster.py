@@ -21,9 +21,7 @@ workers = sa.Table(
     metadata,
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("host", sa.String(255), primary_key=True),
-    sa.Column(
-        "fleet", sa.String(64), primary_key=True
-    ),  # fleets with other log directories may share a store
+    sa.Column("fleet", sa.String(64), primary_key=True),  # fleets with other log directories may share a store
     sa.Column("queue", sa.String(64), nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("started_at", sa.Double, nullable=False),
@@ -55,9 +53,7 @@ class WorkerRow:
 class Entry:
     """This process's row."""
 
-    def __init__(
-        self, store: Store, name: str, queue: str, fleet: str, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: Store, name: str, queue: str, fleet: str, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
         self._key = {"name": name, "host": socket.gethostname(), "fleet": fleet}
         now = clock()

@@ -63,9 +63,7 @@ steps = sa.Table(
     sa.Column("error", sa.Text),  # a sentence
     sa.Column("error_type", sa.String(128)),
     sa.Column("traceback", sa.Text),
-    sa.Column(
-        "open_steps", sa.Integer, nullable=False, default=0
-    ),  # on roots: steps below that have not ended
+    sa.Column("open_steps", sa.Integer, nullable=False, default=0),  # on roots: steps below that have not ended
     sa.Column("failed_steps", sa.Integer, nullable=False, default=0),
     sa.Column("aborted_steps", sa.Integer, nullable=False, default=0),
     sa.Column("job_ended_at", sa.Double),  # on roots: when the last of its steps ended
@@ -202,9 +200,7 @@ def end(connection: Connection, ended: Sequence[Ended]) -> None:
 
 
 def _ended_ids(connection: Connection, ids: list[str]) -> set[str]:
-    return set(
-        connection.scalars(sa.select(steps.c.id).where(steps.c.id.in_(ids), steps.c.state.in_([*ENDED])))
-    )
+    return set(connection.scalars(sa.select(steps.c.id).where(steps.c.id.in_(ids), steps.c.state.in_([*ENDED]))))
 
 
 def _end_values(e: Ended) -> dict[str, Any]:
@@ -236,14 +232,10 @@ def abort(connection: Connection, root_id: str, now: float) -> int:
         sa.select(steps.c.id).where(of_job, steps.c.state == State.QUEUED, steps.c.abort_at.is_(None))
     ).all()
     asked = connection.execute(
-        sa.update(steps)
-        .where(of_job, steps.c.state.not_in([*ENDED]), steps.c.abort_at.is_(None))
-        .values(abort_at=now)
+        sa.update(steps).where(of_job, steps.c.state.not_in([*ENDED]), steps.c.abort_at.is_(None)).values(abort_at=now)
     )
     error = "It was aborted before it began."
-    end_now = [
-        Ended(row.id, root_id, State.ABORTED, now, error=error, error_type="JobAborted") for row in queued
-    ]
+    end_now = [Ended(row.id, root_id, State.ABORTED, now, error=error, error_type="JobAborted") for row in queued]
     if end_now:
         end(connection, end_now)
     return asked.rowcount

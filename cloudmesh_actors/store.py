@@ -43,9 +43,7 @@ SCHEMA_VERSION = "0002"
 BUSY_TIMEOUT_MS = 30_000
 
 #: Kinds of file system (statfs f_type, see statfs(2)) on which SQLite's locks cannot be trusted.
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs"}
-)
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs"})
 
 _WRITE = {"cloudmesh_write": True}
 _WRITE_DURABLY = {"cloudmesh_write": True, "cloudmesh_durable": True}
@@ -111,7 +109,8 @@ class Store:
         with self.engine.connect() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
-            return connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return version
 
     def close(self) -> None:
         """Close all idle connections."""
@@ -137,9 +136,7 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreUnavailable(
-                f"The store's folder {path.parent} cannot be made: {error.strerror}."
-            ) from error
+            raise StoreUnavailable(f"The store's folder {path.parent} cannot be made: {error.strerror}.") from error
         if kind := network_file_system(path.parent):
             raise StoreError(
                 f"The store {path} lies on a network file system ({kind}), where SQLite's locks cannot be trusted: "
@@ -185,14 +182,10 @@ class Store:
         try:
             yield
         except OperationalError as error:
-            raise StoreUnavailable(
-                f"The store {self.url_masked} does not answer: {_first_line(error)}."
-            ) from error
+            raise StoreUnavailable(f"The store {self.url_masked} does not answer: {_first_line(error)}.") from error
         except DBAPIError as error:
             if error.connection_invalidated:
-                raise StoreUnavailable(
-                    f"The store {self.url_masked} went away: {_first_line(error)}."
-                ) from error
+                raise StoreUnavailable(f"The store {self.url_masked} went away: {_first_line(error)}.") from error
             raise
 
 
@@ -245,9 +238,7 @@ def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get("cloudmesh_write"):
-        connection.exec_driver_sql(
-            f"PRAGMA synchronous = {'FULL' if options.get('cloudmesh_durable') else 'NORMAL'}"
-        )
+        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options.get('cloudmesh_durable') else 'NORMAL'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         connection.exec_driver_sql("BEGIN")

@@ -1,0 +1,170 @@
+"""The broker: from a URL to a Dramatiq broker with our consumers, middleware and safe defaults.
+
+`current()` is the one that the settings name; actors send through it and workers consume from it. Nothing connects
+before the first message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import dramatiq
+from dramatiq.middleware import (
+    Callbacks,
+    CurrentMessage,
+    Middleware,
+    Pipelines,
+    ShutdownNotifications,
+    TimeLimit,
+)
+from dramatiq.results import Results
+
+from cloudmesh_actors import settings, store
+from cloudmesh_actors.broker.encoder import StrictEncoder
+from cloudmesh_actors.broker.recorder import Recorder
+from cloudmesh_actors.broker.recording import Unavailable, recording, unavailable
+from cloudmesh_actors.broker.results import StoreBackend
+from cloudmesh_actors.broker.retries import DeferredRetries
+from cloudmesh_actors.broker.tracking import Counters, Tracking
+from cloudmesh_actors.errors import SettingsError
+from cloudmesh_actors.secret import mask_url
+from cloudmesh_actors.store import Store
+
+__all__ = ["Depth", "Unavailable", "counters", "current", "depths", "make", "reset"]
+
+#: What this process's worker has done.
+counters = Counters()
+
+
+class Depth(NamedTuple):
+    """How many messages a queue holds; None where the broker cannot tell."""
+
+    ready: int
+    delayed: int
+    running: int | None
+    set_aside: int
+
+
+class _Process:
+    """This process's broker and recorder, made when they are first asked for, and anew after a fork."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.broker: Any = None
+        self.recorder: Recorder | None = None
+        self.worker = ""
+
+    def get_recorder(self) -> Recorder:
+        if self.recorder is None:
+            self.recorder = Recorder(store.current())
+        return self.recorder
+
+
+_process = _Process()
+
+
+def _mine() -> _Process:
+    global _process  # noqa: PLW0603 - one a process
+    if _process.pid != os.getpid():
+        _process = _Process()
+    return _process
+
+
+def current() -> Any:
+    """The broker that the settings name, with every actor that was imported declared on it.
+
+    Raises:
+        SettingsError: the URL is of no kind that we know.
+    """
+    process = _mine()
+    if process.broker is None:
+        config = settings.current()
+        process.broker = make(config.resolved_broker_url, quorum=config.quorum_queues)
+        dramatiq.set_broker(process.broker)
+        from cloudmesh_actors.actor import declare_all
+
+        declare_all(process.broker)
+    return process.broker
+
+
+def is_open() -> bool:
+    """Whether this process has made its broker."""
+    return _mine().broker is not None
+
+
+def reset() -> None:
+    """Close and forget this process's broker and recorder (tests)."""
+    process = _mine()
+    if process.recorder is not None:
+        process.recorder.close(10)
+    if process.broker is not None:
+        process.broker.close()
+    process.broker = process.recorder = None
+
+
+def be_worker(name: str) -> None:
+    """Say under which name this process records its runs."""
+    _mine().worker = name
+
+
+def make(url: str, *, quorum: bool = False, get_store: Callable[[], Store] = store.current) -> Any:
+    """A broker for `url`: redis, rediss, unix, amqp, amqps, or stub (in memory, for tests).
+
+    Raises:
+        SettingsError: the URL is of another kind.
+    """
+    dramatiq.set_encoder(StrictEncoder())
+    broker = _connectable(url, quorum)
+    broker.url_masked = mask_url(url)
+    broker.store = get_store
+    broker.recorder = lambda: _mine().get_recorder()
+    for middleware in _middleware(get_store):
+        broker.add_middleware(middleware)
+    return broker
+
+
+def _connectable(url: str, quorum: bool) -> Any:
+    scheme = url.partition("://")[0]
+    if scheme in {"redis", "rediss", "unix"}:
+        from cloudmesh_actors.broker.redis import WakingRedisBroker
+
+        return recording(WakingRedisBroker)(url)
+    if scheme in {"amqp", "amqps"}:
+        from cloudmesh_actors.broker.rabbitmq import ConfirmingRabbitmqBroker
+
+        return recording(ConfirmingRabbitmqBroker)(url, quorum=quorum)
+    if scheme == "stub":
+        from cloudmesh_actors.broker.stub import PatientStubBroker
+
+        return recording(PatientStubBroker)(middleware=[])
+    raise SettingsError(f"The broker {mask_url(url)} is of no known kind: redis, rediss, unix, amqp, amqps or stub.")
+
+
+def _middleware(get_store: Callable[[], Store]) -> list[Middleware]:
+    return [
+        Tracking(get_store, lambda: _mine().get_recorder(), worker=lambda: _mine().worker, counters=counters),
+        TimeLimit(),
+        ShutdownNotifications(),
+        Callbacks(),
+        Pipelines(),
+        DeferredRetries(),
+        Results(backend=StoreBackend(), store_results=True),
+        CurrentMessage(),
+    ]
+
+
+def depths() -> dict[str, Depth]:
+    """How many messages each family's queue holds.
+
+    Raises:
+        BrokerUnavailable: the broker does not answer.
+    """
+    from cloudmesh_actors.families import FAMILIES
+
+    broker = current()
+    try:
+        return {family: Depth(*broker.depth(family)) for family in FAMILIES}
+    except dramatiq.errors.ConnectionError as error:
+        raise unavailable(broker.url_masked, error) from error

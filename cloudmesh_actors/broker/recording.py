@@ -1,0 +1,134 @@
+"""What every broker of ours does with a message on its way out and in: record it as queued, and record its outcome.
+
+`recording(Base)` gives the class of a broker whose `enqueue` commits the job's row before it publishes, and whose
+consumers record outcomes before they acknowledge.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from dramatiq.broker import Broker, Consumer
+from dramatiq.common import q_name
+from dramatiq.errors import BrokerConnectionError, ConnectionClosed
+from dramatiq.message import Message
+
+from cloudmesh_actors import runs, steps
+from cloudmesh_actors.broker.recorder import Recorder
+from cloudmesh_actors.broker.settlement import RecordingConsumer
+from cloudmesh_actors.errors import BrokerUnavailable
+from cloudmesh_actors.steps import Ended, Queued, State
+from cloudmesh_actors.store import Store
+
+#: The option by which a message shows that its row exists: a retry, or a delayed message that became due.
+RECORDED = "recorded"
+
+
+class Unavailable(BrokerUnavailable, ConnectionClosed):
+    """The broker does not answer: ours for senders, Dramatiq's for its worker."""
+
+
+class Recording:
+    """Mixed in before one of Dramatiq's brokers."""
+
+    #: Set by `recording`'s caller after construction.
+    url_masked: str
+    store: Callable[[], Store]
+    recorder: Callable[[], Recorder]
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Record the message as queued, then publish it.
+
+        Raises:
+            StoreUnavailable: nothing was recorded, nothing sent.
+            BrokerUnavailable: it was not sent, or not certainly; its job is recorded as failed and will not run.
+        """
+        if RECORDED in message.options:
+            return self._publish(message, delay)
+        message = _placed(message)
+        queued = _queued(message, delay)
+        store = self.store()
+        with store.write() as connection:
+            steps.insert(connection, store, [queued])
+        try:
+            return self._publish(message, delay)
+        except BrokerUnavailable as error:
+            self._give_up(queued, error)
+            raise
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        """A consumer that records; for delayed messages a plain one, since they only change their queue."""
+        consumer: Consumer = super().consume(queue_name, prefetch, timeout)  # type: ignore[misc]
+        if queue_name != q_name(queue_name):
+            return consumer
+        return RecordingConsumer(consumer, self.recorder(), self._publish_again)
+
+    def _publish(self, message: Message[Any], delay: int | None) -> Message[Any]:
+        try:
+            return super().enqueue(message, delay=delay)  # type: ignore[misc, no-any-return]
+        except BrokerConnectionError as error:
+            raise unavailable(self.url_masked, error) from error
+
+    def _publish_again(self, message: Message[Any], delay_ms: int) -> None:
+        again = message.copy(queue_name=q_name(message.queue_name))
+        again.options.pop("eta", None)
+        self._publish(again, delay_ms or None)
+
+    def _give_up(self, queued: Queued, error: BrokerUnavailable) -> None:
+        text = f"It was not sent. {error}"
+        ended = Ended(queued.id, queued.root_id, State.FAILED, time.time(), error=text, error_type="BrokerUnavailable")
+        with self.store().write() as connection:
+            steps.end(connection, [ended])
+
+
+def recording(base: type[Broker]) -> type[Any]:
+    """The class of a recording broker of this kind."""
+    return type(f"Recording{base.__name__}", (Recording, base), {})
+
+
+def unavailable(url_masked: str, error: BaseException) -> Unavailable:
+    """The sentence for a broker that does not answer."""
+    reason = str(error.__cause__ or error).strip().rstrip(".") or type(error).__name__
+    return Unavailable(
+        f"The broker {url_masked} does not answer ({reason}). Start it (make workers-up starts the embedded one) or "
+        "set CLOUDMESH_BROKER_URL."
+    )
+
+
+def _placed(message: Message[Any]) -> Message[Any]:
+    """The message with its place among its job's steps."""
+    run = runs.current()
+    place = {"root": run.job_id, "parent": run.step_id} if run.job_id else {}
+    return message.copy(options={**place, RECORDED: True})
+
+
+def _queued(message: Message[Any], delay_ms: int | None) -> Queued:
+    arguments = orjson.dumps({"args": message.args, "kwargs": message.kwargs}, option=orjson.OPT_NON_STR_KEYS)
+    now = time.time()
+    return Queued(
+        id=message.message_id,
+        root_id=message.options.get("root", message.message_id),
+        parent_id=message.options.get("parent"),
+        retry_of=message.options.get("retry_of"),
+        actor=message.actor_name,
+        queue=message.queue_name,
+        arguments=arguments.decode(),
+        sender=_sender(),
+        enqueued_at=now,
+        due_at=None if delay_ms is None else now + delay_ms / 1000,
+    )
+
+
+@lru_cache(maxsize=1)
+def _sender() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        user = "?"
+    return f"{user}@{socket.gethostname()}"[:128]

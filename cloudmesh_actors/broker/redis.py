@@ -1,0 +1,325 @@
+"""Redis, Valkey and the embedded broker: Dramatiq's keys, and a consumer that is woken instead of polling.
+
+The keys are those of Dramatiq's own Redis broker, so a plain Dramatiq program can send to our workers. What differs:
+
+* each enqueue publishes on a channel that idle consumers listen to, so a task begins in milliseconds while an idle
+  worker hardly wakes; one that missed a notification looks every `timeout`;
+* a fetch gives ids with bodies: a body that cannot be read is set aside, and takes nobody with it;
+* heartbeats use the server's clock, and maintenance goes by a timer and over every queue, so that the messages of a
+  dead worker are handed on in seconds, also on a queue that nobody else consumes;
+* what was fetched and not begun is handed back when the consumer closes, at the head of the queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import redis
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.common import current_millis, dq_name, q_name
+from dramatiq.errors import ConnectionClosed, DecodeError
+from dramatiq.message import Message
+
+from cloudmesh_actors import logs
+
+#: Without a heartbeat for this long, a worker counts as dead and its messages are handed on.
+HEARTBEAT_TIMEOUT_MS = 15_000
+
+#: How often a consumer sends a heartbeat, also while it holds all the messages that it may.
+HEARTBEAT_EVERY_S = 2.0
+
+#: How often a consumer looks for the messages of dead workers.
+MAINTENANCE_EVERY_S = 5.0
+
+#: How long messages that were set aside are kept.
+SET_ASIDE_KEPT_MS = 7 * 86_400_000
+
+#: How long a consumer of delayed messages sleeps while it holds some.
+DELAYED_TICK_S = 0.05
+
+#: Cuts of the connection; redis-py's TimeoutError is not one of its ConnectionErrors.
+CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError)
+
+# Keys, as Dramatiq names them: NS:QUEUE (list of ids), NS:QUEUE.msgs (id → body), NS:__acks__.WORKER.QUEUE (set of ids
+# fetched and not acknowledged), NS:__heartbeats__ (worker → time), NS:QUEUE.XQ and .XQ.msgs (set aside). Ours:
+# NS:__queues__ (every queue that was consumed), NS:__wake__.QUEUE (a channel).
+
+_ENQUEUE = """
+redis.call("hset", KEYS[2], ARGV[1], ARGV[2])
+redis.call("rpush", KEYS[1], ARGV[1])
+redis.call("publish", KEYS[3], "1")
+"""
+
+_FETCH = """
+local time = redis.call("time")
+redis.call("zadd", KEYS[4], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[2])
+local found = {}
+for i = 1, ARGV[1] do
+    local id = redis.call("lpop", KEYS[1])
+    if not id then break end
+    redis.call("sadd", KEYS[3], id)
+    found[#found + 1] = id
+    found[#found + 1] = redis.call("hget", KEYS[2], id)
+end
+return found
+"""
+
+_ACK = """
+if redis.call("srem", KEYS[1], ARGV[1]) > 0 then redis.call("hdel", KEYS[2], ARGV[1]) end
+"""
+
+_SET_ASIDE = """
+if redis.call("srem", KEYS[1], ARGV[1]) == 0 then return end
+local body = redis.call("hget", KEYS[2], ARGV[1])
+redis.call("hdel", KEYS[2], ARGV[1])
+if body then
+    local time = redis.call("time")
+    redis.call("zadd", KEYS[3], time[1] * 1000, ARGV[1])
+    redis.call("hset", KEYS[4], ARGV[1], body)
+end
+"""
+
+_HAND_BACK = """
+local n = 0
+for i = #ARGV, 1, -1 do
+    if redis.call("srem", KEYS[3], ARGV[i]) > 0 and redis.call("hexists", KEYS[2], ARGV[i]) > 0 then
+        redis.call("lpush", KEYS[1], ARGV[i])
+        n = n + 1
+    end
+end
+if n > 0 then redis.call("publish", KEYS[4], "1") end
+return n
+"""
+
+_HEARTBEAT = """
+local time = redis.call("time")
+redis.call("zadd", KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
+redis.call("sadd", KEYS[2], ARGV[2])
+"""
+
+# Hands on what workers without a heartbeat held, on every queue that was ever consumed, and forgets what was set aside
+# long ago.
+_MAINTAIN = """
+local time = redis.call("time")
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ns, handed = ARGV[1], 0
+local queues = redis.call("smembers", ns .. ":__queues__")
+for _, dead in ipairs(redis.call("zrangebyscore", ns .. ":__heartbeats__", 0, now - ARGV[2])) do
+    for _, name in ipairs(queues) do
+        local queue = ns .. ":" .. name
+        local acks = ns .. ":__acks__." .. dead .. "." .. name
+        for _, id in ipairs(redis.call("smembers", acks)) do
+            if redis.call("hexists", queue .. ".msgs", id) > 0 then
+                redis.call("lpush", queue, id)
+                handed = handed + 1
+            end
+        end
+        redis.call("del", acks)
+        redis.call("publish", ns .. ":__wake__." .. name, "1")
+    end
+    redis.call("zrem", ns .. ":__heartbeats__", dead)
+end
+for _, name in ipairs(queues) do
+    local aside = ns .. ":" .. name .. ".XQ"
+    for _, id in ipairs(redis.call("zrangebyscore", aside, 0, now - ARGV[3])) do
+        redis.call("zrem", aside, id)
+        redis.call("hdel", aside .. ".msgs", id)
+    end
+end
+return handed
+"""
+
+log = logs.get_logger()
+
+
+class WakingRedisBroker(RedisBroker):
+    """Dramatiq's Redis broker with our consumer, server time, and connections that notice a dead peer."""
+
+    def __init__(self, url: str, *, namespace: str = "dramatiq", middleware: list[Any] | None = None) -> None:
+        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=30, health_check_interval=30)
+        super().__init__(client=client, namespace=namespace, middleware=middleware or [])
+        self._enqueue_script = client.register_script(_ENQUEUE)
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Put a message into its queue, `delay` milliseconds from now at the earliest.
+
+        Raises:
+            ConnectionClosed: Redis does not answer.
+        """
+        queue = message.queue_name
+        options: dict[str, Any] = {"redis_message_id": str(uuid4())}
+        if delay is not None:
+            queue = dq_name(queue)
+            options["eta"] = current_millis() + delay
+        message = message.copy(queue_name=queue, options=options)
+        self.emit_before("enqueue", message, delay)
+        keys = [self.key(queue), self.key(f"{queue}.msgs"), self.wake_channel(queue)]
+        with connection_errors():
+            self._enqueue_script(keys=keys, args=[options["redis_message_id"], message.encode()])
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        """A consumer of one queue, which looks at it at least every `timeout` milliseconds."""
+        with connection_errors():
+            return RedisConsumer(self, queue_name, prefetch, timeout)
+
+    def key(self, name: str) -> str:
+        """A key in this broker's namespace."""
+        return f"{self.namespace}:{name}"
+
+    def wake_channel(self, queue: str) -> str:
+        """The channel on which an enqueue is announced."""
+        return self.key(f"__wake__.{queue}")
+
+    def depth(self, queue: str) -> tuple[int, int, int | None, int]:
+        """Messages that are ready, delayed, running (or fetched) and set aside. Raises ConnectionClosed."""
+        delayed = dq_name(queue)
+        with connection_errors(), self.client.pipeline(transaction=False) as pipe:
+            pipe.llen(self.key(queue))
+            pipe.hlen(self.key(f"{queue}.msgs"))
+            pipe.hlen(self.key(f"{delayed}.msgs"))
+            pipe.zcard(self.key(f"{queue}.XQ"))
+            ready, known, waiting, aside = pipe.execute()
+        return ready, waiting, max(0, known - ready), aside
+
+    def ping(self) -> None:
+        """Raises ConnectionClosed when Redis does not answer."""
+        with connection_errors():
+            self.client.ping()
+
+
+class RedisConsumer(Consumer):
+    """Fetches from one queue; used by one consumer thread, but for `ack`, which any thread may call."""
+
+    def __init__(
+        self,
+        broker: WakingRedisBroker,
+        queue: str,
+        prefetch: int,
+        timeout_ms: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._broker, self._queue, self._prefetch, self._timeout_s = broker, queue, prefetch, timeout_ms / 1000
+        self._clock = clock
+        self._fetched: deque[tuple[bytes, bytes | None]] = deque()
+        self._held: set[str] = set()  # ids handed to worker threads and not acknowledged
+        self._delayed = queue != q_name(queue)
+        self._heartbeat_due = self._maintenance_due = 0.0
+        self._script = {
+            name: broker.client.register_script(text)
+            for name, text in [("fetch", _FETCH), ("ack", _ACK), ("set_aside", _SET_ASIDE), ("hand_back", _HAND_BACK),
+                               ("heartbeat", _HEARTBEAT), ("maintain", _MAINTAIN)]
+        }  # fmt: skip
+        self._list, self._bodies = broker.key(queue), broker.key(f"{queue}.msgs")
+        self._acks = broker.key(f"__acks__.{broker.broker_id}.{queue}")
+        aside = broker.key(f"{q_name(queue)}.XQ")
+        self._aside, self._aside_bodies = aside, f"{aside}.msgs"
+        self._wake = broker.client.pubsub(ignore_subscribe_messages=True)
+        self._wake.subscribe(broker.wake_channel(queue))
+
+    def __next__(self) -> MessageProxy | None:
+        with connection_errors():
+            self._keep_up()
+            if not self._fetched and len(self._held) < self._prefetch:
+                self._fetch()
+            if self._fetched:
+                return self._next_fetched()
+            self._wait()
+            return None
+
+    def ack(self, message: MessageProxy) -> None:
+        """Forget a message for good. Raises ConnectionClosed; the message is then still ours."""
+        message_id = message.options["redis_message_id"]
+        with connection_errors():
+            self._script["ack"](keys=[self._acks, self._bodies], args=[message_id])
+        self._held.discard(message_id)
+
+    def nack(self, message: MessageProxy) -> None:
+        """Set a message aside. Raises ConnectionClosed; the message is then still ours."""
+        message_id = message.options["redis_message_id"]
+        with connection_errors():
+            self._put_aside(message_id)
+        self._held.discard(message_id)
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Hand back messages that were not begun, to the head of the queue. Raises ConnectionClosed."""
+        self._hand_back([message.options["redis_message_id"] for message in messages])
+
+    def close(self) -> None:
+        """Hand back everything that is still ours and stop listening."""
+        try:
+            self._hand_back([*(name.decode() for name, _ in self._fetched), *self._held])
+            self._fetched.clear()
+        finally:
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                self._wake.close()
+
+    def _keep_up(self) -> None:
+        now = self._clock()
+        if now >= self._heartbeat_due:
+            self._heartbeat_due = now + HEARTBEAT_EVERY_S
+            keys = [self._broker.key("__heartbeats__"), self._broker.key("__queues__")]
+            self._script["heartbeat"](keys=keys, args=[self._broker.broker_id, self._queue])
+        if now >= self._maintenance_due:
+            self._maintenance_due = now + MAINTENANCE_EVERY_S
+            self._maintain()
+
+    def _maintain(self) -> None:
+        arguments = [self._broker.namespace, HEARTBEAT_TIMEOUT_MS, SET_ASIDE_KEPT_MS]
+        if handed := self._script["maintain"](args=arguments):
+            log.warning("messages.handed_on", count=handed, reason="a worker died")
+
+    def _fetch(self) -> None:
+        keys = [self._list, self._bodies, self._acks, self._broker.key("__heartbeats__")]
+        room = self._prefetch - len(self._held)
+        found = self._script["fetch"](keys=keys, args=[room, self._broker.broker_id])
+        self._fetched.extend(zip(found[::2], found[1::2], strict=True))
+
+    def _next_fetched(self) -> MessageProxy | None:
+        raw_id, body = self._fetched.popleft()
+        message_id = raw_id.decode(errors="replace")
+        try:
+            if body is None:
+                raise DecodeError("no body", None, None)
+            message = Message.decode(body).copy(options={"redis_message_id": message_id})
+        except DecodeError as error:
+            log.error("message.set_aside", queue=self._queue, reason="it cannot be read", cause=str(error.error))  # noqa: TRY400
+            self._put_aside(raw_id)
+            return None
+        self._held.add(message_id)
+        return MessageProxy(message)
+
+    def _put_aside(self, message_id: str | bytes) -> None:
+        keys = [self._acks, self._bodies, self._aside, self._aside_bodies]
+        self._script["set_aside"](keys=keys, args=[message_id])
+
+    def _hand_back(self, ids: list[str]) -> None:
+        if ids:
+            keys = [self._list, self._bodies, self._acks, self._broker.wake_channel(self._queue)]
+            with connection_errors():
+                self._script["hand_back"](keys=keys, args=ids)
+            self._held.difference_update(ids)
+
+    def _wait(self) -> None:
+        """Until something was enqueued, or `timeout`; not long while the threads are busy or delays run out."""
+        busy = bool(self._held)
+        limit = DELAYED_TICK_S if busy and (self._delayed or len(self._held) >= self._prefetch) else self._timeout_s
+        if self._wake.get_message(timeout=limit) is not None:
+            while self._wake.get_message(timeout=0) is not None:  # one look serves all announcements so far
+                pass
+
+
+@contextlib.contextmanager
+def connection_errors() -> Iterator[None]:
+    """Turns redis-py's connection errors into Dramatiq's, which its worker knows how to live through."""
+    try:
+        yield
+    except CONNECTION_ERRORS as error:
+        raise ConnectionClosed(error) from None

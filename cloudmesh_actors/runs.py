@@ -1,0 +1,220 @@
+"""A run: one attempt of one step, as seen from inside an actor.
+
+An actor asks for it with `jobs.current()`. Outside a worker (an actor called as a plain function, a test) there is a
+run too, which records nothing, so that an actor's code is the same in both places.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from cloudmesh_actors.errors import JobAborted
+from cloudmesh_actors.steps import node_outcomes, steps
+from cloudmesh_actors.store import Store
+
+#: Progress and node outcomes are written at most this often, in seconds.
+WRITE_EVERY_S = 0.25
+
+#: An abort is noticed at the first safe point after this long, in seconds.
+LOOK_FOR_ABORT_EVERY_S = 0.5
+
+
+class HandedBack(Exception):
+    """The worker stops: the step goes back to its queue and another worker goes on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOutcome:
+    """What a step recorded of one node. `ok` is None while the node has not ended; `at` is seconds since the epoch."""
+
+    node: str
+    ok: bool | None
+    stage: str | None
+    error: str | None
+    error_kind: str | None
+    data: Any
+    at: float
+
+
+class Run:
+    """A run that records nothing: the one outside a worker, and the interface of the other."""
+
+    job_id: str = ""
+    step_id: str = ""
+    number: int = 1
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Tell how far the run has come: `done` of `total`, and in a few words with what."""
+
+    def checkpoint(self) -> None:
+        """A safe point to stop at.
+
+        Raises:
+            JobAborted: somebody asked.
+            HandedBack: the worker stops and its grace time is over.
+        """
+
+    def outcome(
+        self, node: str, ok: bool, error: str | None = None, error_kind: str | None = None, data: Any = None
+    ) -> None:
+        """Record how one node ended; `data` is small JSON."""
+
+    def outcomes(self) -> dict[str, NodeOutcome]:
+        """What earlier runs of this very step recorded of nodes that ended: after a crash, do not repeat them."""
+        return {}
+
+    def mark(self, node: str, stage: str) -> None:
+        """Record, durably and at once, what is about to be sent to a node; call it before sending."""
+
+    def marks(self) -> dict[str, str]:
+        """The last mark of each node that has not ended, by earlier runs of this step."""
+        return {}
+
+
+class RecordedRun(Run):
+    """A run inside a worker. Safe to use from the threads among which an actor spreads its nodes."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        job_id: str,
+        step_id: str,
+        number: int,
+        stopping: StopSignal,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.job_id, self.step_id, self.number = job_id, step_id, number
+        self._store, self._stopping, self._clock = store, stopping, clock
+        self._lock = threading.Lock()
+        self._pending: dict[str, dict[str, Any]] = {}
+        self._progress: dict[str, Any] | None = None
+        self._written_at = self._looked_at = clock()
+        self._aborted = False
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        with self._lock:
+            self._progress = {"progress_done": done, "progress_total": total, "progress_note": note or None}
+        self._flush_sometimes()
+
+    def checkpoint(self) -> None:
+        if self._stopping.grace_is_over():
+            raise HandedBack
+        now = self._clock()
+        if not self._aborted and now - self._looked_at >= LOOK_FOR_ABORT_EVERY_S:
+            self._looked_at = now
+            self._aborted = self._abort_was_asked()
+        if self._aborted:
+            raise JobAborted(f"The job {self.job_id} was aborted.")
+
+    def outcome(
+        self, node: str, ok: bool, error: str | None = None, error_kind: str | None = None, data: Any = None
+    ) -> None:
+        row = {"ok": ok, "error": error, "error_kind": error_kind, "at": self._clock(),
+               "data": None if data is None else orjson.dumps(data).decode()}  # fmt: skip
+        with self._lock:
+            self._pending[node] = row
+        self._flush_sometimes()
+
+    def outcomes(self) -> dict[str, NodeOutcome]:
+        return {node: outcome for node, outcome in self._recorded().items() if outcome.ok is not None}
+
+    def mark(self, node: str, stage: str) -> None:
+        row = {"step_id": self.step_id, "node": node, "stage": stage, "ok": None, "at": self._clock()}
+        with self._store.write(durable=True) as connection:
+            insert = self._store.insert(node_outcomes).values(row)
+            connection.execute(insert.on_conflict_do_update(index_elements=["step_id", "node"], set_=row))
+
+    def marks(self) -> dict[str, str]:
+        return {n: o.stage for n, o in self._recorded().items() if o.ok is None and o.stage is not None}
+
+    def flush(self, *, durable: bool = False) -> None:
+        """Write what is held back. The engine calls it before it records the outcome of the run."""
+        with self._lock:
+            pending, self._pending = self._pending, {}
+            progress, self._progress = self._progress, None
+            self._written_at = self._clock()
+        if not pending and not progress:
+            return
+        rows = [{"step_id": self.step_id, "node": node, **row} for node, row in pending.items()]
+        with self._store.write(durable=durable) as connection:
+            if rows:
+                insert = self._store.insert(node_outcomes)
+                same = {name: insert.excluded[name] for name in ("ok", "error", "error_kind", "data", "at")}
+                connection.execute(insert.on_conflict_do_update(index_elements=["step_id", "node"], set_=same), rows)
+            if progress:
+                connection.execute(sa.update(steps).where(steps.c.id == self.step_id).values(progress))
+
+    def _flush_sometimes(self) -> None:
+        if self._clock() - self._written_at >= WRITE_EVERY_S:
+            self.flush()
+
+    def _abort_was_asked(self) -> bool:
+        with self._store.read() as connection:
+            return connection.scalar(sa.select(steps.c.abort_at).where(steps.c.id == self.step_id)) is not None
+
+    def _recorded(self) -> dict[str, NodeOutcome]:
+        return recorded_outcomes(self._store, self.step_id)
+
+
+class StopSignal:
+    """Tells runs that their worker stops, and when its grace time is over."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ends_at: float | None = None
+
+    def stop(self, grace_s: float) -> None:
+        """Begin the grace time."""
+        self._ends_at = self._clock() + grace_s
+
+    def stopping(self) -> bool:
+        """Whether the worker has begun to stop."""
+        return self._ends_at is not None
+
+    def grace_is_over(self) -> bool:
+        """Whether runs have to end at their next safe point."""
+        return self._ends_at is not None and self._clock() >= self._ends_at
+
+
+#: This process's stop signal; the worker sets it off.
+stop_signal = StopSignal()
+
+_NO_RUN = Run()
+_current: ContextVar[Run] = ContextVar("cloudmesh_run", default=_NO_RUN)
+
+
+def current() -> Run:
+    """The run that this thread is in."""
+    return _current.get()
+
+
+def enter(run: Run) -> None:
+    """Make `run` the current one of this thread."""
+    _current.set(run)
+
+
+def leave() -> None:
+    """Have no current run any more."""
+    _current.set(_NO_RUN)
+
+
+def recorded_outcomes(store: Store, step_id: str) -> dict[str, NodeOutcome]:
+    """Everything a step recorded of its nodes, by node."""
+    query = sa.select(node_outcomes).where(node_outcomes.c.step_id == step_id).order_by(node_outcomes.c.node)
+    with store.read() as connection:
+        return {row.node: node_outcome(row) for row in connection.execute(query)}
+
+
+def node_outcome(row: Any) -> NodeOutcome:
+    """A row of `node_outcomes` as a value."""
+    data = None if row.data is None else orjson.loads(row.data)
+    return NodeOutcome(row.node, row.ok, row.stage, row.error, row.error_kind, data, row.at)
