@@ -29,11 +29,15 @@ class Retransmission:
     """The timer of one session: one request is under way at a time.
 
     `spread` gives a factor for each wait, so that many sessions that lost a datagram at once do not send again at
-    once.
+    once. After `silence` seconds a request is given up.
     """
 
-    def __init__(self, spread: Callable[[], float] = lambda: random.uniform(0.9, 1.1)) -> None:  # noqa: S311
-        self._spread = spread
+    def __init__(
+        self,
+        spread: Callable[[], float] = lambda: random.uniform(0.9, 1.1),  # noqa: S311
+        silence: float = SILENCE_S,
+    ) -> None:
+        self._spread, self._silence = spread, silence
         self._smoothed: float | None = None
         self._variation = 0.0
         self._base = FIRST_WAIT_S
@@ -44,7 +48,7 @@ class Retransmission:
 
     def gives_up(self, now: float) -> bool:
         """Whether the request has been unanswered for so long that it is not sent again."""
-        return self._sent_at is not None and now - self._sent_at >= SILENCE_S
+        return self._sent_at is not None and now - self._sent_at >= self._silence
 
     def first(self, now: float) -> None:
         """A new request goes out; the one before it, if any, has been answered."""

@@ -56,7 +56,7 @@ SENDINGS_OF_SUITE_17 = 3
 SHA1, SHA256 = 1, 256
 
 #: How long the answer to a command that must not be repeated is waited for, in seconds.
-PATIENCE_S = 5.0
+PATIENCE_S = 3.0
 
 #: How long the confirmation of Close Session is waited for before it is sent once more, in seconds.
 CLOSING_S = 0.3
@@ -91,6 +91,7 @@ class Session(simplesession.Session):  # type: ignore[misc]
         password: in clear.
         deadline: the end of the conversation; every method raises DeadlineExceeded after it.
         cipher: 17, 3, or None for 17 and then 3.
+        patience: how long the answer to a command that must not be repeated is waited for, in seconds.
 
     Raises:
         Unreachable, AuthenticationFailed, SessionsExhausted, ProtocolError, DeadlineExceeded: the login failed.
@@ -114,11 +115,13 @@ class Session(simplesession.Session):  # type: ignore[misc]
         deadline: Deadline,
         *,
         cipher: int | None = None,
+        patience: float = PATIENCE_S,
+        timer: Retransmission | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.subject, self.deadline = subject, deadline
-        self._clock, self._cipher = clock, cipher
-        self._timer = Retransmission()
+        self._clock, self._cipher, self._patience = clock, cipher, patience
+        self._timer = timer or Retransmission()
         self._is_repeating = False
         self._refusals = self._garbled = 0
         self._is_silent = False
@@ -218,7 +221,7 @@ class Session(simplesession.Session):  # type: ignore[misc]
     def awaitresponse(self, retry: bool) -> None:
         """Wait for the answer to the last command; without `retry` only for so long, and sending nothing."""
         if not retry:
-            self._answer_came_within(PATIENCE_S)
+            self._answer_came_within(self._patience)
             return
         while self.lastresponse is None and self.logged:
             self.wait_for_rsp()
