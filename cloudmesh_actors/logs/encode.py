@@ -18,8 +18,11 @@ import orjson
 
 from cloudmesh_actors.logs import redact
 
-#: Keys that come first on a line, in this order, behind ``timestamp``, ``level`` and ``event``.
-LEADING = ("worker", "queue", "actor", "job_id", "run")
+#: What is bound to a task comes in this order, behind time, level, event, worker and queue.
+LEADING = ("actor", "job_id", "run")
+
+_OWN = frozenset({"timestamp", "level", "event"})
+_SPECIAL = _OWN | {"exc_info", "stack_info"}
 
 #: A longer traceback loses its middle.
 MAX_TRACEBACK = 200_000
@@ -57,37 +60,40 @@ class Encoder:
         ``fields["exc_info"]`` becomes ``exception``, its traceback.
         """
         stamp = utc(self._clock() if at_ns is None else at_ns)
+        body = {"timestamp": stamp, "level": level, "event": event, **self._fixed}
         try:
-            body = self._merged(fields, bound() if context is None else context)
-            return render({"timestamp": stamp, "level": level, "event": event, **body})
+            _add_context(body, bound() if context is None else context)
+            _add_fields(body, fields)
+            return render(body)
         except Exception as error:  # a log call must not end a task
             return self._poor(stamp, level, event, error)
-
-    def _merged(self, fields: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
-        body = self._fixed.copy()
-        for key in LEADING:
-            if key in context:
-                body[key] = context.pop(key)
-        if context:
-            body.update(context)
-        if fields:
-            body.update(fields)
-            _spell_out(body)
-        return redact.by_key(body)
 
     def _poor(self, stamp: str, level: str, event: object, error: Exception) -> bytes:
         words = {"event": shown(event), "log_error": shown(error)}
         return render({"timestamp": stamp, "level": level, **self._fixed, **words})
 
 
-def _spell_out(body: dict[str, Any]) -> None:
-    if "exc_info" in body:
-        body.update(described(body.pop("exc_info")))
-    if body.pop("stack_info", False):
-        body["stack"] = "".join(traceback.format_stack())
-    for key in ("timestamp", "level", "event"):
-        if key in body:
-            body[f"{key}_"] = body.pop(key)
+def _add_context(body: dict[str, Any], context: dict[str, Any]) -> None:
+    for key in LEADING:
+        if key in context:
+            body[key] = context.pop(key)
+    if context:
+        body |= redact.by_key(context)
+
+
+def _add_fields(body: dict[str, Any], fields: dict[str, Any]) -> None:
+    if not _SPECIAL.isdisjoint(fields):
+        fields = _spelt_out(fields)
+    body |= redact.by_key(fields)
+
+
+def _spelt_out(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with tracebacks as text, and those renamed that would take the place of the line's own."""
+    fields = {f"{key}_" if key in _OWN else key: value for key, value in fields.items()}
+    fields |= described(fields.pop("exc_info", None))
+    if fields.pop("stack_info", False):
+        fields["stack"] = "".join(traceback.format_stack())
+    return fields
 
 
 def utc(ns: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudmesh_actors.logs import encode
@@ -56,6 +56,7 @@ def test_a_line_begins_with_time_level_event_and_the_task() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4_000_000_000 * 10**9), st.integers(0, 4_000_000_000 * 10**9))
 def test_the_order_of_timestamps_as_text_is_that_of_time(one: int, other: int) -> None:
     first, second = sorted((one, other))
@@ -119,6 +120,7 @@ def test_an_event_may_be_any_object() -> None:
 SCALARS = st.none() | st.text(max_size=9) | st.integers() | st.floats() | st.binary(max_size=9)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=9), SCALARS | st.lists(SCALARS, max_size=4), max_size=4))
 def test_any_fields_make_one_line_of_json(fields: dict[str, Any]) -> None:
     fields = {key: value for key, value in fields.items() if key not in {"exc_info", "stack_info"}}

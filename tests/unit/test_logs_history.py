@@ -140,7 +140,7 @@ def test_torn_lines_and_broken_bytes_are_shown(tmp_path: Path) -> None:
     assert _shown(Logs(tmp_path).last(9, EVERYTHING, torn=False)) == shown[:3]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.sampled_from([b"", b"raw\n", b"a\rb\n", b"{}\n", b'{"timestamp":1}\n', b"r" * 300 + b"\n"]), max_size=30

@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudmesh_actors import secret
@@ -86,6 +86,7 @@ def test_a_known_secret_is_struck_out_in_every_spelling(spelt: str, others: int)
     assert not [words for words in everything if re.search(redact.pattern(PASSWORD), words)]
 
 
+@settings(deadline=None)
 @given(
     password=st.text(st.characters(exclude_categories=["Cs"]), min_size=6),
     before=st.text("ab\n\\\"'", max_size=5),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudmesh_actors.logs import redact
@@ -48,6 +48,7 @@ def _chunks(text: str, cuts: list[int]) -> list[str]:
     return [text[one:other] for one, other in pairwise(places)]
 
 
+@settings(deadline=None)
 @given(
     text=st.text(st.sampled_from("ab\n\r\u00fc\ud800") | st.characters(), max_size=120),
     cuts=st.lists(st.integers(0, 1000), max_size=20),
@@ -64,6 +65,7 @@ def test_the_events_do_not_depend_on_how_the_text_was_cut(text: str, cuts: list[
     assert pieces.events == whole.events
 
 
+@settings(deadline=None)
 @given(
     text=st.text(st.sampled_from("ab\nü€😀") | st.characters(exclude_categories=["Cs"]), max_size=60),
     cuts=st.lists(st.integers(0, 1000), max_size=20),
@@ -81,6 +83,7 @@ def test_nor_for_bytes(text: str, cuts: list[int]) -> None:
     assert pieces.events == whole.events
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n"), min_size=1, max_size=70)))
 def test_nothing_is_lost(lines: list[str]) -> None:
     console = Console()
@@ -122,6 +125,7 @@ def test_a_long_line_comes_in_parts(console: Console) -> None:
     assert console.events[2:] == [("xxxxxy", {"part": 3}), ("z", {})]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.lists(st.integers(0, 100), max_size=6))
 def test_a_long_line_is_not_cut_within_a_secret(before: int, cuts: list[int]) -> None:
     redact.register("correct horse")

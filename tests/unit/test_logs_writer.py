@@ -61,7 +61,7 @@ def test_a_full_log_is_rotated_and_as_many_as_wanted_are_kept(bench: Bench) -> N
     ]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(sizes=st.lists(st.integers(1, 400), max_size=60), max_bytes=st.integers(1, 1000))
 def test_nothing_is_lost_and_no_file_grows_beyond_its_size(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], max_bytes: int
