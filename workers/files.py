@@ -167,7 +167,7 @@ class LogMark:
                 start = self.offset if self.offset <= size else 0
                 log.seek(max(start, size - 64_000))
                 return log.read().decode(errors="replace").splitlines()[-count:]
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return []
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudmesh_actors import settings as settings_module
+from cloudmesh_actors import site
 from cloudmesh_actors.errors import FleetError
 from cloudmesh_actors.logs import render
 from cloudmesh_actors.settings import Settings
@@ -117,10 +118,11 @@ class Fleet:
 
     def _check(self) -> None:
         configuration.check_sockets(self.settings)
-        files.prepare(self.settings)
-        self.settings.make_runtime_dir()
+        site.current()
         if self.embedded:
             valkey.check()
+        files.prepare(self.settings)
+        self.settings.make_runtime_dir()
 
     def _configure(self) -> None:
         umask = os.umask(0o022)

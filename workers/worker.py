@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import dramatiq
 
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import logs, roster, runs, settings
+from cloudmesh_actors.broker.recording import unavailable
 from cloudmesh_actors.families import FAMILIES, worker_name
 from cloudmesh_actors.settings import Settings
 from workers.process import Tally, guarded, leave, log, patiently, watch
@@ -41,14 +43,24 @@ def work(name: str, family: str, stop: StopRequest) -> None:
     """Take messages of a family's queue, until `stop`."""
     config = settings.current()
     entry = patiently(lambda: roster.register(name, family, config.runtime_dir.name), stop)
-    broker: dramatiq.Broker = import_module(f"workers.{family}").broker
-    patiently(broker.ping, stop)
+    brokers.be_worker(name)
+    brokers.be_worker(name)
+    broker = import_module(f"workers.{family}").broker
+    patiently(lambda: reach(broker), stop)
     worker = start(broker, family, config)
     entry.ready()
     log.info("worker.ready", pid=os.getpid(), threads=worker.worker_threads)
     watch(entry, stop, tally)
     finish(worker, config.grace)
     leave(entry)
+
+
+def reach(broker: Any) -> None:
+    """Raises BrokerUnavailable when the broker does not answer."""
+    try:
+        broker.ping()
+    except dramatiq.errors.ConnectionError as error:
+        raise unavailable(broker.url_masked, error) from error
 
 
 def start(broker: dramatiq.Broker, family: str, config: Settings) -> dramatiq.Worker:
@@ -60,6 +72,7 @@ def start(broker: dramatiq.Broker, family: str, config: Settings) -> dramatiq.Wo
         worker_threads=config.threads_for(family),
         worker_timeout=WORKER_TIMEOUT_MS,
     )
+    worker.queue_prefetch = max(config.prefetch_for(family), worker.worker_threads)
     worker.start()
     return worker
 

@@ -1,0 +1,315 @@
+"""The fleet as processes: up, down, clean, status; killed workers, a killed supervisor, foreign files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from fleets import FleetUnderTest, eventually, fleet, is_alive
+
+SEVEN = ["l1", "l2", "p1", "p2", "q1", "rain", "rack"]
+
+#: The smallest fleet that can work; it is up in a third of the time.
+SMALL = {"WORKERS": "rack=1", "THREADS": "4"}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetUnderTest]:
+    """A small fleet; each test begins by bringing it up."""
+    with fleet(tmp_path_factory.mktemp("fleet") / "logs", **SMALL) as it:
+        yield it
+
+
+@pytest.fixture
+def small(running: FleetUnderTest) -> FleetUnderTest:
+    running.run("up")
+    return running
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[FleetUnderTest]:
+    """A small fleet for one test alone."""
+    with fleet(tmp_path / "logs", **SMALL) as it:
+        yield it
+
+
+def test_all_seven_workers_are_ready_after_up_with_a_log_and_a_pid_file_each_and_little_memory(tmp_path: Path) -> None:
+    with fleet(tmp_path / "logs") as whole:
+        up = whole.run("up")
+        workers = whole.status()
+
+        assert list(workers) == [*SEVEN, "beat"]
+        assert {worker["state"] for worker in workers.values()} == {"ready"}
+        assert "all ready after" in up.stdout
+        for name in [*SEVEN, "beat"]:
+            assert whole.pid(name) == workers[name]["pid"]
+            assert (whole.log_dir / f"{name}.log").stat().st_size > 0
+            assert workers[name]["memory"] <= 90e6
+        queues = {worker["name"]: worker["queue"] for worker in workers.values()}
+        assert [queues[name] for name in SEVEN] == [
+            "launcher", "launcher", "provisioner", "provisioner", "pbs", "rain", "rack",
+        ]  # fmt: skip
+
+        left = whole.processes()
+        whole.run("down")
+        assert not any(map(is_alive, left))
+        assert not list(whole.log_dir.glob("*.pid"))
+
+
+def test_up_again_leaves_everything_as_it_is(small: FleetUnderTest) -> None:
+    before = {name: worker["pid"] for name, worker in small.status().items()}
+
+    again = small.run("up")
+
+    assert again.stdout == "valkey, rack, beat were ready already\n"
+    assert {name: worker["pid"] for name, worker in small.status().items()} == before
+
+
+def test_two_ups_at_once_make_one_fleet(private: FleetUnderTest) -> None:
+    command = [sys.executable, "-P", "-m", "workers", "up"]
+    ups = [
+        subprocess.Popen(command, env=private.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(3)
+    ]
+    words = [up.communicate(timeout=150)[0] for up in ups]
+
+    assert [up.returncode for up in ups] == [0, 0, 0], words
+    assert sum("started" in word for word in words) == 1
+    assert len(private.processes()) == 4  # supervisord, valkey, rack, beat
+
+
+def test_a_killed_worker_comes_back_with_a_fresh_pid_file(small: FleetUnderTest) -> None:
+    killed = small.pid("rack")
+
+    os.kill(killed, signal.SIGKILL)
+
+    eventually(lambda: small.pid("rack") != killed)
+    eventually(lambda: small.status()["rack"]["state"] == "ready")
+    assert small.status()["rack"]["pid"] == small.pid("rack")
+
+
+def test_a_killed_broker_comes_back(small: FleetUnderTest) -> None:
+    killed = small.pid("valkey")
+
+    os.kill(killed, signal.SIGKILL)
+
+    eventually(lambda: small.pid("valkey") != killed)
+    small.run("up")
+
+
+def test_a_killed_supervisor_leaves_nothing_behind_and_up_mends_it(small: FleetUnderTest) -> None:
+    supervisor, *below = small.processes()
+
+    supervisor.kill()
+
+    eventually(lambda: not any(map(is_alive, below)))
+    assert "started" in small.run("up").stdout
+    assert small.status()["rack"]["state"] == "ready"
+
+
+def test_a_worker_that_was_stopped_by_hand_is_started_and_the_others_are_left_alone(small: FleetUnderTest) -> None:
+    beat = small.pid("beat")
+    small.supervisor().stop(["rack"], 30)
+
+    up = small.run("up")
+
+    assert up.stdout.startswith("rack started; ")
+    assert small.pid("beat") == beat
+
+
+def test_stale_and_foreign_pid_files_harm_nobody(small: FleetUnderTest) -> None:
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        names = {"rack": b"%d" % bystander.pid, "beat": b"", "valkey": b"\xff", "supervisord": b"1"}
+        for name, content in names.items():
+            (small.log_dir / f"{name}.pid").write_bytes(content)
+
+        small.run("down")
+
+        assert bystander.poll() is None
+        assert (small.log_dir / "rack.pid").read_bytes() == names["rack"]
+
+        small.run("up")
+
+        assert small.pid("rack") == small.status()["rack"]["pid"]
+        assert small.pid("beat") == small.status()["beat"]["pid"]
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+def test_more_workers_are_added_and_taken_away_without_touching_the_others(small: FleetUnderTest) -> None:
+    before = small.pid("rack")
+    more = FleetUnderTest(small.log_dir, **{**SMALL, "WORKERS": "rack=2 pbs=1"})
+
+    assert more.run("up").stdout.startswith("q1, rack2 started; ")
+    assert small.pid("rack") == before
+
+    small.run("up")
+    assert small.pid("rack") == before
+    assert sorted(small.supervisor().processes()) == ["beat", "rack", "valkey"]
+
+
+def test_another_number_of_threads_restarts_that_worker_alone(small: FleetUnderTest) -> None:
+    rack, beat = small.pid("rack"), small.pid("beat")
+
+    FleetUnderTest(small.log_dir, **{**SMALL, "THREADS": "2"}).run("up")
+
+    assert small.pid("rack") != rack
+    assert small.pid("beat") == beat
+
+
+def test_another_setting_restarts_the_fleet_with_it(small: FleetUnderTest) -> None:
+    rack = small.pid("rack")
+
+    FleetUnderTest(small.log_dir, **SMALL, GRACE=7).run("up")
+
+    assert small.pid("rack") != rack
+    assert small.supervisor().environment()["CLOUDMESH_GRACE"] == "7"
+
+
+def test_two_fleets_run_side_by_side_and_one_ends_without_the_other(
+    small: FleetUnderTest, private: FleetUnderTest
+) -> None:
+    private.run("up")
+    assert private.status()["rack"]["pid"] != small.status()["rack"]["pid"]
+
+    private.run("clean")
+
+    assert small.status()["rack"]["state"] == "ready"
+    assert private.status()["rack"]["state"] == "down"
+
+
+def test_clean_deletes_logs_and_pid_files_of_the_fleet_and_nothing_else(private: FleetUnderTest) -> None:
+    private.log_dir.mkdir()
+    foreign = ["notes.txt", "l1.log", "rack.log.bak", "rack.logs", "pbs.log", "beat.log.old"]
+    for name in foreign:
+        (private.log_dir / name).write_text("precious")
+    (private.log_dir / "sub").mkdir()
+    (private.log_dir / "sub" / "rack.log").write_text("precious")
+    private.run("up")
+    (private.log_dir / "rack.log.1").write_text("rotated")
+
+    clean = private.run("clean")
+
+    assert sorted(path.name for path in private.log_dir.iterdir()) == sorted([*foreign, "state", "sub"])
+    assert (private.log_dir / "sub" / "rack.log").read_text() == "precious"
+    assert clean.stdout.startswith("all workers are down; ")
+    assert (private.log_dir / "state" / "store.db").exists()
+
+
+def test_clean_and_down_of_a_fleet_that_never_was_up_are_no_error(private: FleetUnderTest) -> None:
+    assert private.run("down").stdout == "all workers were down already\n"
+    assert private.run("clean").stdout == "all workers are down; 0 logs and pid files deleted\n"
+
+
+def test_a_log_directory_behind_a_link_is_the_same_fleet(private: FleetUnderTest, tmp_path: Path) -> None:
+    private.run("up")
+    (tmp_path / "link").symlink_to(private.log_dir)
+
+    FleetUnderTest(tmp_path / "link", **SMALL).run("clean")
+
+    assert private.supervisor().pid() is None
+    assert not list(private.log_dir.glob("*.log"))
+
+
+def test_a_worker_that_cannot_start_is_named_with_its_reason_and_the_others_are_up(
+    private: FleetUnderTest, tmp_path: Path
+) -> None:
+    private.log_dir.mkdir()
+    (private.log_dir / "rack.log").mkdir()
+
+    up = private.run("up", check=False)
+
+    assert up.returncode == 1
+    assert up.stderr.splitlines()[0] == "rack is not ready: it ended each time it was started."
+    assert "rack.log: Is a directory" in up.stderr
+    assert "Traceback" not in up.stderr
+    assert private.status()["beat"]["state"] == "ready"
+    assert private.status()["rack"]["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"THREADS": "many"}, "CLOUDMESH_THREADS is 'many': "),
+        ({"LOG_DIR": "/dev/null/logs"}, "CLOUDMESH_LOG_DIR is '/dev/null/logs', which cannot be made: Not a directory"),
+        ({"RUNTIME_ROOT": "/tmp/" + "x" * 90}, "CLOUDMESH_RUNTIME_ROOT is "),
+        ({"SITE": "/nowhere.yml"}, "/nowhere.yml"),
+    ],
+)
+def test_what_is_wrong_before_anything_starts_is_one_line(
+    tmp_path: Path, settings: dict[str, str], sentence: str
+) -> None:
+    it = FleetUnderTest(tmp_path / "logs", **{**SMALL, **settings})
+
+    up = it.run("up", check=False)
+
+    assert up.returncode in {1, 2, 4}
+    assert sentence in up.stderr
+    assert len(up.stderr.splitlines()) == 1, up.stderr
+
+
+def test_a_directory_for_sockets_that_somebody_else_has_made_is_refused(tmp_path: Path) -> None:
+    it = FleetUnderTest(tmp_path / "logs", **SMALL, RUNTIME_ROOT=tmp_path)
+    it.runtime_dir.mkdir(mode=0o755)
+    it.runtime_dir.chmod(0o755)
+
+    up = it.run("up", check=False)
+
+    assert up.returncode == 2
+    assert "is not private to this user" in up.stderr
+
+
+def test_in_the_foreground_it_ends_with_down_as_systemd_wants_it(private: FleetUnderTest) -> None:
+    command = [sys.executable, "-P", "-m", "workers", "run"]
+    with subprocess.Popen(command, env=private.environment, stdout=subprocess.DEVNULL) as foreground:
+        eventually(lambda: private.supervisor().pid() == foreground.pid)
+        private.run("up")
+        assert private.supervisor().pid() == foreground.pid
+
+        private.run("down")
+
+        assert foreground.wait(30) == 0
+
+
+def test_the_status_is_a_table_that_fits_80_columns(small: FleetUnderTest) -> None:
+    lines = small.run("status").stdout.splitlines()
+
+    assert lines[0].split() == ["worker", "queue", "pid", "uptime", "memory", "done", "failed", "depth", "last", "job"]
+    assert lines[1].split()[:3] == ["rack", "rack", str(small.pid("rack"))]
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_an_unknown_command_is_a_wrong_usage(private: FleetUnderTest) -> None:
+    assert private.run("--help").stdout.startswith("usage: python -m workers")
+    assert private.run("--nonsense", check=False).returncode == 2
+
+
+def test_a_worker_in_the_foreground_stops_at_once_and_a_second_signal_changes_nothing(small: FleetUnderTest) -> None:
+    command = [sys.executable, "-P", "-m", "workers", "q1"]
+    with subprocess.Popen(command, env=small.environment) as worker:
+        log = small.log_dir / "q1.log"
+        eventually(lambda: log.exists() and '"worker.ready"' in log.read_text())
+
+        worker.send_signal(signal.SIGTERM)
+        worker.send_signal(signal.SIGTERM)
+
+        assert worker.wait(30) == 0
+    assert '"worker.ended"' in log.read_text()
+    assert not (small.log_dir / "q1.pid").exists()
+
+
+def test_nothing_in_the_fleet_listens_on_the_network(small: FleetUnderTest) -> None:
+    listening = [
+        (process.name(), connection.laddr)
+        for process in small.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert listening == []
