@@ -48,16 +48,16 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The command that was sent has not come to pass yet. `is_last` when none follows it."""
+    """The command that was sent has not come to pass yet."""
 
     command: ChassisCommand
-    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The node is as the action wants it; `note` says how it came so."""
+    """The node's power is as the action wants it; `note` says how it came so."""
 
+    power: PowerState
     note: str
 
 
@@ -71,21 +71,19 @@ def decide(action: PowerAction, sent: ChassisCommand | None, power: PowerState) 
         sent: the last command of this action that was marked; None when none was.
         power: how the node is now.
     """
-    commands = COMMANDS[action]
     if sent is None:
         return _begin(action, power)
-    place = commands.index(sent)
-    is_last = place == len(commands) - 1
     if power != GOALS[sent]:
-        return Wait(sent, is_last)
-    return Finished(f"switched {power}") if is_last else Send(commands[place + 1])
+        return Wait(sent)
+    following = COMMANDS[action][COMMANDS[action].index(sent) + 1 :]
+    return Send(following[0]) if following else Finished(power, f"switched {power}")
 
 
 def _begin(action: PowerAction, power: PowerState) -> Step:
     first, *rest = COMMANDS[action]
     if power != GOALS[first]:
         return Send(first)
-    return Send(rest[0]) if rest else Finished(f"already {power}")
+    return Send(rest[0]) if rest else Finished(power, f"already {power}")
 
 
 def mark_of(command: ChassisCommand) -> str:
@@ -159,8 +157,6 @@ class Powering:
                 return step
             if self._clock() >= self._until:
                 raise self._overdue(step.command)
-            if step.is_last:
-                self._run.checkpoint()  # between off and on of a cycle it is not safe to stop
             self._sleep(self._pause)
             self._pause = min(self._pause * LOOK_GROWTH, LONGEST_LOOK_S)
 
@@ -181,9 +177,9 @@ class Powering:
             if sending or self._sent is None or isinstance(error, AuthenticationFailed):
                 raise
             self._trouble = error
-            return self._waiting_for(self._sent)
+            return Wait(self._sent)
         self._trouble = None
-        return self._waiting_for(step.command) if isinstance(step, Send) else step
+        return Wait(step.command) if isinstance(step, Send) else step
 
     def _send(self, bmc: BmcClient, command: ChassisCommand) -> None:
         self._run.mark(self._node, mark_of(command))
@@ -202,9 +198,6 @@ class Powering:
     def _start_waiting(self) -> None:
         self._until = self._clock() + self._seconds
         self._pause = FIRST_LOOK_S
-
-    def _waiting_for(self, command: ChassisCommand) -> Wait:
-        return Wait(command, is_last=command == COMMANDS[self._action][-1])
 
     def _overdue(self, command: ChassisCommand) -> NodeError:
         if self._unsure is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import pytest
@@ -11,16 +12,16 @@ from hypothesis import strategies as st
 
 from cloudmesh_actors.clients.ipmi.model import Kind, Reading, State, Thresholds
 from cloudmesh_actors.rack.model import Hottest
-from cloudmesh_actors.rack.sensors import hottest, hottest_as_json, in_unit, reading_as_json
+from cloudmesh_actors.rack.sensors import hottest, hottest_entry, in_unit, reading_as_json
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def reading(
     name: str, value: float | None, kind: Kind = "temperature", unit: str = "C", state: State | None = None
-) -> Reading:
+) -> dict[str, Any]:
     state = state or ("no reading" if value is None else "ok")
-    return Reading(name, kind, value, unit, state, Thresholds(upper_critical=90.0), NOW)
+    return reading_as_json(Reading(name, kind, value, unit, state, Thresholds(upper_critical=90.0), NOW))
 
 
 def test_the_hottest_sensor_is_a_temperature_with_a_reading() -> None:
@@ -67,7 +68,7 @@ def test_no_sensor_is_hotter_than_the_hottest(values: list[float], unit: str) ->
 
 
 def test_the_json_of_a_reading() -> None:
-    shown = orjson.loads(orjson.dumps(reading_as_json(reading("CPU1", 61.5))))
+    shown = orjson.loads(orjson.dumps(reading("CPU1", 61.5)))
 
     assert shown == {
         "name": "CPU1",
@@ -80,15 +81,44 @@ def test_the_json_of_a_reading() -> None:
 
 
 def test_no_reading_is_null_in_json() -> None:
-    shown = reading_as_json(reading("CPU1", None))
+    shown = reading("CPU1", None)
 
     assert (shown["value"], shown["state"]) == (None, "no reading")
 
 
-def test_the_json_of_the_hottest() -> None:
-    assert hottest_as_json(Hottest("CPU1", 61.0, "C", "ok")) == {
+def result(readings: list[dict[str, Any]], error: str | None = None) -> dict[str, Any]:
+    return {
+        "node": "i001",
+        "time": "2026-01-02T00:00:00.000+00:00",
+        "ok": error is None,
+        "error": error,
+        "error_kind": "unreachable" if error else None,
+        "readings": readings,
+    }
+
+
+def test_the_entry_of_a_nodes_hottest_sensor() -> None:
+    assert hottest_entry(result([reading("CPU1", 50.0)]), "F") == {
+        "node": "i001",
+        "time": "2026-01-02T00:00:00.000+00:00",
+        "ok": True,
+        "error": None,
+        "error_kind": None,
         "sensor": "CPU1",
-        "value": 61.0,
-        "unit": "C",
+        "value": 122.0,
+        "unit": "F",
         "state": "ok",
     }
+
+
+def test_a_node_that_could_not_be_read_keeps_its_error() -> None:
+    entry = hottest_entry(result([], "i001: silent."), "C")
+
+    assert (entry["ok"], entry["error"], entry["value"]) == (False, "i001: silent.", None)
+
+
+def test_a_node_without_a_temperature_is_an_error_of_its_own() -> None:
+    entry = hottest_entry(result([reading("FAN 1", 4000, "fan", "RPM")]), "C")
+
+    assert (entry["ok"], entry["error_kind"], entry["value"]) == (False, "unsupported", None)
+    assert entry["error"].startswith("i001: ")

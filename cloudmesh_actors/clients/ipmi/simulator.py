@@ -67,9 +67,10 @@ class Gauge:
     off: float | None = None
 
 
-AIR = Thresholds(upper_non_critical=38, upper_critical=42)
-SILICON = Thresholds(upper_non_critical=80, upper_critical=90, upper_non_recoverable=95)
-SPINNING = Thresholds(lower_non_recoverable=500, lower_critical=1000, lower_non_critical=2000)
+AIR = Thresholds(upper_non_critical=38.0, upper_critical=42.0)
+MEMORY = Thresholds(upper_non_critical=75.0, upper_critical=85.0)
+SILICON = Thresholds(upper_non_critical=80.0, upper_critical=90.0, upper_non_recoverable=95.0)
+SPINNING = Thresholds(lower_non_recoverable=500.0, lower_critical=1000.0, lower_non_critical=2000.0)
 
 
 def _rail(volts: float, off: float | None = None) -> Gauge:
@@ -79,17 +80,17 @@ def _rail(volts: float, off: float | None = None) -> Gauge:
 
 
 GAUGES = (
-    Gauge("Inlet Temp", "temperature", "C", 23, 3, 1, AIR, off=21),
-    Gauge("CPU1 Temp", "temperature", "C", 56, 10, 1, SILICON),
-    Gauge("CPU2 Temp", "temperature", "C", 54, 10, 1, SILICON),
-    Gauge("DIMM Temp", "temperature", "C", 41, 5, 1, Thresholds(upper_non_critical=75, upper_critical=85)),
-    *(Gauge(f"FAN {n}", "fan", "RPM", 6000, 800, 100, SPINNING, off=0) for n in range(1, 5)),
-    _rail(12),
-    _rail(5, off=5),
+    Gauge("Inlet Temp", "temperature", "C", 23.0, 3.0, 1.0, AIR, off=21.0),
+    Gauge("CPU1 Temp", "temperature", "C", 56.0, 10.0, 1.0, SILICON),
+    Gauge("CPU2 Temp", "temperature", "C", 54.0, 10.0, 1.0, SILICON),
+    Gauge("DIMM Temp", "temperature", "C", 41.0, 5.0, 1.0, MEMORY),
+    *(Gauge(f"FAN {n}", "fan", "RPM", 6000.0, 800.0, 100.0, SPINNING, off=0.0) for n in range(1, 5)),
+    _rail(12.0),
+    _rail(5.0, off=5.0),
     _rail(3.3),
-    Gauge("PSU1 Current", "current", "A", 0.9, 0.2, 0.1, off=0),
-    Gauge("PSU1 Power", "power", "W", 190, 40, 2, off=6),
-    Gauge("PSU2 Power", "power", "W", 186, 40, 2, off=6),
+    Gauge("PSU1 Current", "current", "A", 0.9, 0.2, 0.1, off=0.0),
+    Gauge("PSU1 Power", "power", "W", 190.0, 40.0, 2.0, off=6.0),
+    Gauge("PSU2 Power", "power", "W", 186.0, 40.0, 2.0, off=6.0),
 )
 
 #: What the faults `hot` and `no-reading` change.

@@ -1,0 +1,106 @@
+"""The actors of the family rack: sensors, temperatures, power and event logs of nodes, through their BMCs.
+
+Every result is an array with an entry per node, `{node, ok, error, error_kind, …}`, in the order of the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from cloudmesh_actors import fanout, jobs, settings, site
+from cloudmesh_actors.actor import Nodes, actor
+from cloudmesh_actors.clients.ipmi.model import BmcClient
+from cloudmesh_actors.rack import records, sensors
+from cloudmesh_actors.rack.model import NodeResult, PowerAction, TemperatureUnit
+from cloudmesh_actors.rack.power import Powering
+
+T = TypeVar("T")
+
+housekeeping = records.Housekeeping()
+
+
+@actor("rack")
+def read_sensors(nodes: Nodes) -> list[NodeResult]:
+    """Read all sensors of every node and keep them.
+
+    An entry has `time` and `readings: [{name, kind, value, unit, state, thresholds}]`, empty after an error.
+    """
+    began = datetime.now(UTC)
+    results = _each(nodes, lambda node: {"readings": _converse(node, _read)}, readings=[], time=_iso(began))
+    records.remember(results, began)
+    housekeeping.sometimes()
+    return results
+
+
+@actor("rack")
+def temperature(nodes: Nodes, unit: TemperatureUnit = "C") -> list[NodeResult]:
+    """Read every node's hottest sensor: `sensor`, `value` in `unit`, `state`. What was read is kept, too."""
+    return [sensors.hottest_entry(result, unit) for result in read_sensors.fn(nodes)]
+
+
+@actor("rack")
+def power_status(nodes: Nodes) -> list[NodeResult]:
+    """Whether every node is powered: `power` is "on", "off", or null after an error."""
+    return _each(nodes, lambda node: {"power": _converse(node, lambda bmc: bmc.power_status())}, power=None)
+
+
+@actor("rack", changes_hardware=True)
+def power(nodes: Nodes, action: PowerAction) -> list[NodeResult]:
+    """Switch nodes on or off, through a cycle, or ask their operating systems to shut down (`soft`).
+
+    An entry is ok when the node was seen in that state: `power`, and `note` ("switched on", "already on"). After a
+    crash no command is sent twice.
+    """
+    run = jobs.current()
+    ended, marks = run.outcomes(), run.marks()
+
+    def switch(node: str) -> Mapping[str, Any]:
+        if node in ended:
+            return {"ok": ended[node].ok, "error": ended[node].error, "error_kind": ended[node].error_kind,
+                    "note": "as an earlier run left it"}  # fmt: skip
+        return asdict(_powering(node, action, marks.get(node)).carry_out())
+
+    return _each(nodes, switch, power=None, note=None)
+
+
+@actor("rack")
+def events(nodes: Nodes) -> list[NodeResult]:
+    """Read every node's system event log: `events: [{id, time, sensor, text, severity, asserted, raw}]`."""
+    return _each(nodes, lambda node: {"events": _converse(node, _read_log)}, events=[])
+
+
+def _each(nodes: str, work: Callable[[str], Mapping[str, Any]], **defaults: Any) -> list[NodeResult]:
+    names = site.current().nodes(nodes)
+    outcomes = fanout.each(names, work, width=settings.current().fanout, run=jobs.current())
+    return [outcome | {name: outcome.get(name, value) for name, value in defaults.items()} for outcome in outcomes]
+
+
+def _converse(node: str, ask: Callable[[BmcClient], T]) -> T:
+    with _connect(node) as bmc:
+        return ask(bmc)
+
+
+def _connect(node: str) -> BmcClient:
+    from cloudmesh_actors.clients.ipmi.client import connect
+
+    return connect(site.current().bmc(node))
+
+
+def _read(bmc: BmcClient) -> list[dict[str, Any]]:
+    return [sensors.reading_as_json(reading) for reading in bmc.sensors()]
+
+
+def _read_log(bmc: BmcClient) -> list[dict[str, Any]]:
+    return [asdict(event) | {"time": event.time and _iso(event.time)} for event in bmc.events()]
+
+
+def _powering(node: str, action: PowerAction, mark: str | None) -> Powering:
+    seconds = settings.current().power_deadline
+    return Powering(node, action, lambda: _connect(node), jobs.current(), mark=mark, seconds=seconds)
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds")
