@@ -38,7 +38,7 @@ class Wanted:
 
     def line(self, line: bytes) -> bool:
         """Whether the line may be wanted; spares parsing the others."""
-        return self.job.encode() in line and self.actor.encode() in line
+        return _holds(line, "job_id", self.job) and _holds(line, "actor", self.actor)
 
     def entry(self, entry: Entry) -> bool:
         """Whether the entry is wanted: job by the beginning of its id, actor by name or family, level at least."""
@@ -129,6 +129,10 @@ class Logs:
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
     """The names that are this name or match this pattern of a shell."""
     return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def _holds(line: bytes, key: str, beginning: str) -> bool:
+    return not beginning or f'"{key}":"{beginning}'.encode() in line
 
 
 def since(text: str, now: datetime) -> str:

@@ -6,10 +6,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
@@ -32,8 +31,7 @@ _TIMESTAMP = re.compile(rb'^\{"timestamp":"([0-9T:.-]+Z)"', re.MULTILINE)
 _LOG_NAME = re.compile(r"(?P<name>.+)\.log(?:\.(?P<number>[1-9]\d*))?")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A line of a log: an event, or raw output with `event` None and the time of the event before it."""
 
     time: str

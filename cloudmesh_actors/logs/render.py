@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -65,15 +66,22 @@ def line(event: Mapping[str, Any], *, colour: bool = False, worker_width: int = 
 
 def local_time(timestamp: str) -> str:
     """``03-01 13:00:00.000`` in local time; what is no timestamp comes back as it is."""
+    second, _dot, fraction = timestamp.removesuffix("Z").partition(".")
     try:
-        moment = datetime.fromisoformat(timestamp).astimezone()
+        return f"{_local_second(f'{second}Z')}.{fraction[:3]:0<3}"
     except ValueError:
         return safe(timestamp)
-    return f"{moment:%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}"
+
+
+@lru_cache(maxsize=64)
+def _local_second(timestamp: str) -> str:
+    return f"{datetime.fromisoformat(timestamp).astimezone():%m-%d %H:%M:%S}"
 
 
 def safe(words: str) -> str:
     """`words` without what would steer a terminal: colours dropped, control characters spelt out."""
+    if words.isprintable():
+        return words
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), _ANSI.sub("", words))
 
 
