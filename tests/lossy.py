@@ -46,42 +46,44 @@ def rough(chance: random.Random) -> tuple[float, ...]:
 class Proxy:
     """Stands between clients and a server. Counts what came in each way; a test may have the next ones lost."""
 
-    def __init__(self, server: tuple[str, int], fate: Fate, seed: int) -> None:
+    def __init__(self, server: tuple[str, int], fate: Fate, seed: int, place: tuple[str, int] | None = None) -> None:
         self.fate = fate
         self.requests = self.answers = 0
         self.requests_to_lose = self.answers_to_lose = 0
         self._server, self._chance = server, random.Random(seed)
         self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._front.bind((server[0], 0))
+        self._front.bind(place or (server[0], 0))
         self.address, self.port = self._front.getsockname()
         self._backs: dict[tuple[str, int], socket.socket] = {}
         self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._front, selectors.EVENT_READ)
-        self._stop = threading.Event()
+        self._wakes, self._waker = socket.socketpair()
+        self._selector.register(self._wakes, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._relay, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        self._stop.set()
+        self._waker.close()
         self._thread.join()
-        for channel in (self._front, *self._backs.values()):
+        for channel in (self._front, self._wakes, *self._backs.values()):
             channel.close()
         self._selector.close()
 
     def _relay(self) -> None:
-        while not self._stop.is_set():
+        while True:
             for key, _ in self._selector.select(self._patience()):
+                if key.fileobj is self._wakes:
+                    return
                 with suppress(OSError):  # the server is away
                     self._take(key.fileobj, key.data)
             while self._queue and self._queue[0][0] <= time.monotonic():
                 with suppress(OSError):
                     heapq.heappop(self._queue)[2]()
 
-    def _patience(self) -> float:
-        due = self._queue[0][0] - time.monotonic() if self._queue else 1.0
-        return min(0.02, max(0.0, due))
+    def _patience(self) -> float | None:
+        return max(0.0, self._queue[0][0] - time.monotonic()) if self._queue else None
 
     def _take(self, channel: Any, client: tuple[str, int] | None) -> None:
         data, sender = channel.recvfrom(4096)
