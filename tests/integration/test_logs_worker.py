@@ -327,7 +327,7 @@ def test_signals_and_asynchronous_exceptions_in_the_midst_of_a_line_block_nobody
         """
         import ctypes, signal, threading, time
         signal.signal(signal.SIGALRM, lambda *_: log.warning("of the handler"))
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
         class Interrupt(BaseException): pass
         stop = threading.Event()
         def task():
