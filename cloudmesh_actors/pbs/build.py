@@ -7,16 +7,36 @@ that cannot be read is not guessed at.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, make_dataclass
 from datetime import tzinfo
-from typing import TypeVar
+from typing import Any, Protocol, overload
 
 from cloudmesh_actors.pbs import values
-from cloudmesh_actors.pbs.model import BatchJob, BatchNode, BatchQueue, JobState, NodeState, Slots
+from cloudmesh_actors.pbs.model import BatchJob, BatchNode, BatchQueue, JobState, NodeState
 
 Attributes = Mapping[str, str]
-Value = TypeVar("Value")
+
+
+#: The same fields, not frozen: a frozen dataclass sets each by a call, which is a tenth of all that reading a job takes.
+_Draft: Any = make_dataclass("_Draft", [field.name for field in fields(BatchJob)], slots=True, eq=False)
+
+
+def _job(*values: Any) -> BatchJob:
+    """`BatchJob(*values)`, eight times faster."""
+    draft = _Draft(*values)
+    draft.__class__ = BatchJob
+    return draft  # type: ignore[no-any-return]
+
+
+class Get(Protocol):
+    """`get` of a mapping of attributes."""
+
+    @overload
+    def __call__(self, name: str, /) -> str | None: ...
+    @overload
+    def __call__(self, name: str, default: str, /) -> str: ...
+
 
 _STATE_COUNT = re.compile(r"(\w+):([0-9]+)")
 _LIMIT = re.compile(r"max_|resources_(?:max|min)\.")
@@ -36,33 +56,34 @@ class Builder:
     zone: tzinfo
     slurm: bool = False
 
-    def job(self, name: str, attributes: Attributes) -> BatchJob:
-        """A batch job."""
-        get = attributes.get
-        state = _job_state(get("job_state"))
-        nodes = self._nodes(attributes)
-        submitted, started, ended = self._slurm_times(attributes, state) if self.slurm else self._times(attributes)
-        return BatchJob(
-            id=name,
-            name=get("Job_Name", ""),
-            owner=get("Job_Owner", "").partition("@")[0],
-            state=state,
-            queue=get("queue", ""),
-            nodes=nodes,
-            node_count=_read(values.whole, attributes, "Resource_List.nodect") or len(nodes) or None,
-            cpus=sum([slots for _, slots in nodes]) or _cpus_asked(attributes),
-            memory=_read(values.size, attributes, "Resource_List.mem"),
-            memory_used=_read(values.size, attributes, "resources_used.mem"),
-            walltime_requested=_read(values.duration, attributes, "Resource_List.walltime"),
-            walltime_used=_read(values.duration, attributes, "resources_used.walltime"),
-            submitted=submitted,
-            started=started,
-            ended=ended,
-            exit_status=_read(values.whole, attributes, "exit_status", "Exit_status"),
-            attributes=attributes,
+    def job(self, name: str, quick: Attributes, attributes: Attributes) -> BatchJob:
+        """A batch job; `quick` has those of its attributes that it is made of."""
+        get = quick.get
+        state = _JOB_STATES.get(get("job_state", "")) or _job_state(get("job_state"))
+        place = get("exec_host") or get("exec_vnode")
+        nodes = values.hosts(place, counted=self.slurm) if place else []
+        submitted, started, ended = self._slurm_times(get, state) if self.slurm else self._times(get)
+        return _job(
+            name,
+            get("Job_Name", ""),
+            get("Job_Owner", "").partition("@")[0],
+            state,
+            get("queue", ""),
+            nodes,
+            values.whole(get("Resource_List.nodect")) or len(nodes) or None,
+            sum([slots for _, slots in nodes]) or _cpus_asked(get),
+            values.size(get("Resource_List.mem")),
+            values.size(get("resources_used.mem")),
+            values.duration(get("Resource_List.walltime")),
+            values.duration(get("resources_used.walltime")),
+            submitted,
+            started,
+            ended,
+            values.whole(get("exit_status") or get("Exit_status")),
+            attributes,
         )
 
-    def queue(self, name: str, attributes: Attributes) -> BatchQueue:
+    def queue(self, name: str, _: Attributes, attributes: Attributes) -> BatchQueue:
         """A batch queue."""
         if not {"queue_type", "enabled", "started", "total_jobs", "state_count"} & attributes.keys():
             raise ValueError("it says neither its type nor what it does")
@@ -71,66 +92,47 @@ class Builder:
             type=attributes.get("queue_type", ""),
             enabled=values.true(attributes.get("enabled", "")),
             started=values.true(attributes.get("started", "")),
-            total=_read(values.whole, attributes, "total_jobs"),
+            total=values.whole(attributes.get("total_jobs")),
             states={word: int(count) for word, count in _STATE_COUNT.findall(attributes.get("state_count", ""))},
             limits={key: value for key, value in attributes.items() if _LIMIT.match(key)},
             attributes=attributes,
         )
 
-    def node(self, name: str, attributes: Attributes) -> BatchNode:
+    def node(self, name: str, _: Attributes, attributes: Attributes) -> BatchNode:
         """A batch node."""
         if "state" not in attributes:
             raise ValueError("it has no state")
         words = _words(attributes["state"])
         status = attributes.get("status", "")
-        memory = _read(values.size, attributes, "resources_available.mem")
+        get = attributes.get
+        memory = get("resources_available.mem") or _in_status(status, "physmem") or _in_status(status, "availmem")
         load = _in_status(status, "loadave")
         return BatchNode(
             name=name,
             states=frozenset([_NODE_STATES.get(word, word) for word in (word.rstrip(_SLURM_FLAGS) for word in words)]),
-            slots=_read(values.whole, attributes, "np", "resources_available.ncpus", "pcpus"),
+            slots=values.whole(get("np") or get("resources_available.ncpus") or get("pcpus")),
             jobs=_jobs_on(attributes.get("jobs", "")),
             properties=_words(attributes.get("properties", "")),
-            memory=values.size(_in_status(status, "physmem") or _in_status(status, "availmem")) if memory is None else memory,
+            memory=values.size(memory),
             load=float(load) if load else None,
             attributes=attributes,
         )
 
-    def _nodes(self, attributes: Attributes) -> list[Slots]:
-        text = attributes.get("exec_host") or attributes.get("exec_vnode")
-        if not text or text.lower() in values.NOTHING:
-            return []
-        return values.hosts(text, counted=self.slurm)
-
-    def _times(self, attributes: Attributes) -> tuple[int | None, int | None, int | None]:
+    def _times(self, get: Get) -> tuple[int | None, int | None, int | None]:
+        zone = self.zone
         return (
-            self._moment(attributes, "ctime", "qtime"),
-            self._moment(attributes, "start_time", "stime"),
-            self._moment(attributes, "comp_time", "obittime"),
+            values.moment(get("ctime") or get("qtime"), zone),
+            values.moment(get("start_time") or get("stime"), zone),
+            values.moment(get("comp_time") or get("obittime"), zone),
         )
 
-    def _slurm_times(self, attributes: Attributes, state: JobState) -> tuple[int | None, int | None, int | None]:
+    def _slurm_times(self, get: Get, state: JobState) -> tuple[int | None, int | None, int | None]:
         """What Slurm's wrapper calls mtime and ctime are a job's start and end, expected ones if need be."""
         return (
-            self._moment(attributes, "qtime"),
-            self._moment(attributes, "mtime") if state is not JobState.QUEUED else None,
-            self._moment(attributes, "ctime") if state in _ENDED else None,
+            values.moment(get("qtime"), self.zone),
+            values.moment(get("mtime"), self.zone) if state is not JobState.QUEUED else None,
+            values.moment(get("ctime"), self.zone) if state in _ENDED else None,
         )
-
-    def _moment(self, attributes: Attributes, *names: str) -> int | None:
-        return _read(lambda text: values.moment(text, self.zone), attributes, *names)
-
-
-def _read(convert: Callable[[str], Value | None], attributes: Attributes, *names: str) -> Value | None:
-    """The first of some attributes that is there, converted."""
-    for name in names:
-        text = attributes.get(name)
-        if text is not None:
-            try:
-                return convert(text)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-    return None
 
 
 def _job_state(letter: str | None) -> JobState:
@@ -142,10 +144,10 @@ def _job_state(letter: str | None) -> JobState:
     return state
 
 
-def _cpus_asked(attributes: Attributes) -> int | None:
+def _cpus_asked(get: Get) -> int | None:
     """The most that ncpus (a default of 1 in Torque), procs or a node request come to."""
-    asked = [_read(values.whole, attributes, name) or 0 for name in ("Resource_List.ncpus", "Resource_List.procs")]
-    return max(*asked, _read(values.processors_asked, attributes, "Resource_List.nodes") or 0) or None
+    counts = (values.whole(get("Resource_List.ncpus")) or 0, values.whole(get("Resource_List.procs")) or 0)
+    return max(*counts, values.processors_asked(get("Resource_List.nodes", ""))) or None
 
 
 def _words(text: str) -> list[str]:

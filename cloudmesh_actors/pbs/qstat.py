@@ -69,7 +69,7 @@ def parse_nodes(data: bytes | str, *, empty_ok: bool = False) -> Records[BatchNo
     return _parse(data, Kind.NODES, lambda slurm: Builder(UTC, slurm).node, empty_ok)
 
 
-_Build = Callable[[str, Mapping[str, str]], Record]
+_Build = Callable[[str, Mapping[str, str], Mapping[str, str]], Record]
 _Read = Callable[[Source, Kind, Report], Iterator[Found]]
 
 _READERS: Mapping[Dialect, _Read] = {
@@ -141,9 +141,9 @@ def _collected(source: Source, kind: Kind, dialect: Dialect, build: _Build[Recor
     def report(offset: int, name: str, reason: str) -> None:
         damaged.append((offset, name, reason))
 
-    for offset, name, attributes in _READERS[dialect](source, kind, report):
+    for offset, name, fields, attributes in _READERS[dialect](source, kind, report):
         try:
-            records.append(build(name, attributes))
+            records.append(build(name, fields, attributes))
         except ValueError as error:
             report(offset, name, str(error))
     records.damaged = tuple(Damaged(source.line(offset), name, reason) for offset, name, reason in sorted(damaged))

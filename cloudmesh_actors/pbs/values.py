@@ -22,22 +22,22 @@ REMEMBERED = 4096
 
 _DURATION = re.compile(r"(?:([0-9]+)-)?([0-9]+(?::[0-9]+){0,3})(?:\.[0-9]*)?")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*([kmgtpe]?)([bw]?)", re.IGNORECASE)
-_CTIME = re.compile(
-    r"[A-Z][a-z]{2} +([A-Z][a-z]{2}) +([0-9]{1,2}) +([0-9]{2}):([0-9]{2}):([0-9]{2})(?: +[A-Z]+)? +([0-9]{4})"
-)
+_HOUR = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([ 0-9][0-9]) ([0-9]{2}) ([0-9]{4})")
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)|\*([0-9]+))?")
 _NCPUS = re.compile(r"(?:^|:)ncpus=([0-9]+)")
 _PPN = re.compile(r":ppn=([0-9]+)")
 
-_MONTHS = {month: number for number, month in enumerate("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_CTIME_LENGTH = 24
+_CLOCK_PARTS = 3
 _UNIT_SECONDS = (1, 60, 3600, 86400)
 _BYTES_PER_WORD = 8
 
 
 @lru_cache(REMEMBERED)
-def whole(text: str) -> int | None:
+def whole(text: str | None) -> int | None:
     """A whole number, signed."""
-    if text.lower() in NOTHING:
+    if text is None or text.lower() in NOTHING:
         return None
     try:
         return _bounded(int(text))
@@ -45,22 +45,39 @@ def whole(text: str) -> int | None:
         raise ValueError(f"{_shown(text)} is not a whole number") from None
 
 
-@lru_cache(REMEMBERED)
-def duration(text: str) -> int | None:
+def duration(text: str | None) -> int | None:
     """Seconds of `[[[D:]HH:]MM:]SS[.fraction]` or `D-HH:MM:SS` (pbs_resources(7B)); None when there is no limit."""
+    if text is None:
+        return None
+    clock = text.split(":")
+    if len(clock) == _CLOCK_PARTS and text.replace(":", "").isdecimal():
+        return _bounded(int(clock[0]) * 3600 + int(clock[1]) * 60 + int(clock[2]))
+    return _unusual_duration(text)
+
+
+@lru_cache(REMEMBERED)
+def _unusual_duration(text: str) -> int | None:
     if text.lower() in NOTHING:
         return None
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{_shown(text)} is not a duration")
     days, clock = match.groups()
-    parts = reversed(clock.split(":"))
-    return _bounded(int(days or 0) * 86400 + sum(int(part) * unit for part, unit in zip(parts, _UNIT_SECONDS, strict=False)))
+    parts = zip(reversed(clock.split(":")), _UNIT_SECONDS, strict=False)
+    return _bounded(int(days or 0) * 86400 + sum(int(part) * unit for part, unit in parts))
+
+
+def size(text: str | None) -> int | None:
+    """Bytes of `N[k|m|g|t|p|e][b|w]`, powers of 1024; a word is eight bytes."""
+    if text is None:
+        return None
+    if text[-2:] == "kb" and text[:-2].isdecimal():
+        return _bounded(int(text[:-2]) * 1024)
+    return _unusual_size(text)
 
 
 @lru_cache(REMEMBERED)
-def size(text: str) -> int | None:
-    """Bytes of `N[k|m|g|t|p|e][b|w]`, powers of 1024; a word is eight bytes."""
+def _unusual_size(text: str) -> int | None:
     if text.lower() in NOTHING:
         return None
     match = _SIZE.fullmatch(text)
@@ -73,21 +90,30 @@ def size(text: str) -> int | None:
     return _bounded(int(float(number) * factor) if "." in number else int(number) * factor)
 
 
-@lru_cache(REMEMBERED)
-def moment(text: str, zone: tzinfo) -> int | None:
+def moment(text: str | None, zone: tzinfo) -> int | None:
     """Seconds since the epoch, of just these or of ctime(3)'s text, which is in the server's own time zone."""
+    if text is None:
+        return None
     if text.isdecimal():
         return _bounded(int(text)) or None
-    if text.lower() in NOTHING:
-        return None
-    match = _CTIME.fullmatch(text.strip())
-    if match is None:
+    if text[13:17:3] != "::" or len(text) != _CTIME_LENGTH:
+        if text.lower() in NOTHING:
+            return None
         raise ValueError(f"{_shown(text)} is not a time")
-    month, *numbers = match.groups()
-    day, hour, minute, second, year = map(int, numbers)
-    if month not in _MONTHS:
-        raise ValueError(f"{_shown(text)} is not a time")
-    return int(datetime(year, _MONTHS[month], day, hour, minute, min(second, 59), tzinfo=zone).timestamp())
+    try:
+        return _hour(text[:13] + text[19:], zone) + int(text[14:16]) * 60 + int(text[17:19])
+    except ValueError:
+        raise ValueError(f"{_shown(text)} is not a time") from None
+
+
+@lru_cache(REMEMBERED)
+def _hour(text: str, zone: tzinfo) -> int:
+    """Seconds since the epoch of an hour: `Sun Nov 22 12 2026`."""
+    match = _HOUR.fullmatch(text)
+    if match is None or match[1] not in _MONTHS:
+        raise ValueError(f"{_shown(text)} is not an hour of a day")
+    month, day, hour, year = match.groups()
+    return int(datetime(int(year), _MONTHS.index(month) + 1, int(day), int(hour), tzinfo=zone).timestamp())
 
 
 def hosts(text: str, *, counted: bool = False) -> list[Slots]:
@@ -98,20 +124,25 @@ def hosts(text: str, *, counted: bool = False) -> list[Slots]:
     the count where the others write the number: these are `counted`.
     """
     held: dict[str, int] = {}
-    for chunk in text.replace("(", "").replace(")", "").split("+"):
-        place, slash, slots = chunk.partition("/")
-        host, _, resources = place.strip().partition(":")
-        if not host:
-            raise ValueError(f"{_shown(text)} names no host")
-        count = _slots(slots, counted) if slash else _vnode_slots(resources)
+    is_plain = not ("(" in text or ":" in text or " " in text)
+    for chunk in text.split("+"):
+        host, slash, slots = chunk.partition("/")
+        if is_plain and host and slots.isdecimal():
+            count = int(slots) if counted else 1
+        else:
+            host, count = _host(host, slots if slash else None)
         held[host] = held.get(host, 0) + count
-    return [Slots(host, _bounded(count)) for host, count in held.items()]
+    return list(map(Slots._make, held.items()))
 
 
-def _slots(text: str, counted: bool) -> int:
-    if counted and text.isdecimal():
-        return int(text)
-    return sum(map(_range_length, text.split(",")))
+def _host(place: str, slots: str | None) -> tuple[str, int]:
+    """What of a chunk is no mere name and number: parentheses, a port, ranges, counts, resources."""
+    host, _, resources = place.strip("( )").partition(":")
+    if not host:
+        raise ValueError(f"{_shown(place)} names no host")
+    if slots is None:
+        return host, _vnode_slots(resources)
+    return host, sum(map(_range_length, slots.strip(" )").split(",")))
 
 
 @lru_cache(REMEMBERED)

@@ -10,14 +10,24 @@ or has a number that a float would not give back as written, goes to the lenient
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
 from sys import intern
 from typing import Any
 
 import orjson
 
-from cloudmesh_actors.pbs.dialects import Found, Kind, Report, Source, complain, decoded, lenient
+from cloudmesh_actors.pbs.dialects import (
+    GROUP_FIELDS,
+    TOP_FIELDS,
+    Attributes,
+    Found,
+    Kind,
+    Report,
+    Source,
+    complain,
+    decoded,
+    lenient,
+)
 
 #: The object that holds the records, and the attribute that a record's printer begins with.
 CONTAINERS = {Kind.JOBS: (b"Jobs", b"Job_Name"), Kind.QUEUES: (b"Queue", b"queue_type"), Kind.NODES: (b"nodes", b"Mom")}
@@ -28,14 +38,15 @@ COUNTERS = frozenset({"queue_rank"})
 #: A user's environment, an object here, is written as the text listing has it: `NAME=value,…`, commas escaped.
 ENVIRONMENT = "Variable_List"
 
-#: How many of the latest values are remembered: most of a record's are in the records before it.
-REMEMBERED = 8192
-
 _CONTAINER = re.compile(rb'"(Jobs|Queue|nodes|Server)"\s*:\s*\{')
 _FIRST = re.compile(rb'\s*"(?:[^"\\]|\\.)*("\s*:\s*\{\s*"[^"]*")')
 _NAME = re.compile(rb'\s*"([^"]{1,200})"')
 _CLOSED = re.compile(rb"\}\s*\}\s*\}\s*\Z")
 _HEADER = frozenset({"pbs_server", "pbs_version", "timestamp"})
+
+_TORQUE_FIELDS = frozenset({"start_time", "comp_time", "mtime", "exit_status"})
+_JSON_FIELDS = [name for name in TOP_FIELDS if name not in _TORQUE_FIELDS]
+_GROUP_FIELDS = [(group, [(name, f"{group}.{name}") for name in names]) for group, names in GROUP_FIELDS.items()]
 
 Raw = Mapping[str, Any]
 
@@ -50,12 +61,16 @@ def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
     begin = _begin(source, container)
     if begin is None:
         return
-    same: Callable[[str], str] = lru_cache(REMEMBERED)(str)
-    start = begin
-    for end in _cuts(source.data, begin, first):
-        yield from _records(source, start, source.data[start:end], same, report)
-        start = end
-    yield from _last_records(source, start, same, report)
+    read_record = _quickly if kind is Kind.JOBS else _exactly
+    for start, quote, brace, end in _cuts(source.data, begin, first):
+        try:
+            found = read_record(source.data, start, quote, brace, end)
+        except (_Inexact, orjson.JSONDecodeError):
+            yield from _leniently(source, start, end, report)
+        else:
+            yield found
+        begin = end
+    yield from _last_records(source, begin, report)
 
 
 def _begin(source: Source, container: bytes) -> int | None:
@@ -80,49 +95,71 @@ def _nothing(source: Source) -> None:
         raise source.error("the output is no listing", source.begin)
 
 
-def _cuts(data: bytes, begin: int, first: bytes) -> Iterator[int]:
-    """Where the second and every later record begins: its printer writes what follows the name always alike."""
+def _cuts(data: bytes, begin: int, first: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Of each record but the last: where it begins, where its name ends, its object begins, and the next record begins.
+
+    A printer writes what stands between the names of records and of their first attributes always alike.
+    """
     match = re.compile(rb'"\s*:\s*\{\s*"%b"' % first).search(data, begin)
     match, group = (match, 0) if match else (_FIRST.match(data, begin), 1)
     if match is None:
         return
-    mark, at = match[group], match.end()
-    while (at := data.find(mark, at)) >= 0:
-        yield data.rfind(b'"', begin, at)
-        at += len(mark)
+    mark, quote = match[group], match.start(group)
+    length, brace = len(mark), mark.index(b"{")
+    while (at := data.find(mark, quote + length)) >= 0:
+        end = data.rfind(b'"', begin, at)
+        yield begin, quote, quote + brace, end
+        begin, quote = end, at
 
 
-def _records(source: Source, start: int, piece: bytes, same: Callable[[str], str], report: Report) -> Iterator[Found]:
-    """The records of a piece that is followed by another."""
+def _quickly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found:
+    """A batch job, as far as a BatchJob is made of it."""
+    text = data[brace : data.rfind(b"}", quote, end) + 1]
+    if text.count(b'"Resource_List"') > 1:
+        raise _Inexact
+    fields = orjson.loads(text)
+    for group, names in _GROUP_FIELDS:
+        items = fields.get(group)
+        if items:
+            for key, dotted in names:
+                if key in items:
+                    value = items[key]
+                    fields[dotted] = value if type(value) is str else _text(value)
+    for key in _JSON_FIELDS:
+        if key in fields and type(fields[key]) is not str:
+            fields[key] = _text(fields[key])
+    return start, _name(data, start, quote), fields, Attributes(text, _attributes)
+
+
+def _exactly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found:
+    attributes = _flat(_loaded(data[brace : data.rfind(b"}", quote, end) + 1]))
+    return start, _name(data, start, quote), attributes, attributes
+
+
+def _name(data: bytes, start: int, quote: int) -> str:
+    return decoded(data[data.find(b'"', start) + 1 : quote])
+
+
+def _attributes(text: bytes) -> dict[str, str]:
+    """All attributes of a record that `_quickly` has read."""
     try:
-        found = _loaded(piece)
-        if found is not None:
-            for name, raw in [(name, _flat(raw, same)) for name, raw in found.items()]:
-                yield start, name, raw
-            return
+        return _flat(_loaded(text))
     except _Inexact:
-        pass
-    yield from _leniently(source, start, piece, same, report)
+        return _flat(lenient.members(decoded(text), 1)[0])
 
 
-def _loaded(piece: bytes) -> dict[str, Raw] | None:
-    """What orjson reads, unless it is no JSON, has anything but records, or repeats a key."""
-    try:
-        found = orjson.loads(b"{%b}" % piece.rstrip(b", \t\r\n"))
-    except orjson.JSONDecodeError:
-        return None
-    keys = len(found)
-    for record in found.values():
-        if type(record) is not dict:
-            return None
-        keys += len(record)
-        for value in record.values():
-            if type(value) is dict:
-                keys += len(value)
-    return found if keys == piece.count(b'":') else None
+def _loaded(text: bytes) -> Raw:
+    """What orjson reads, unless it has lost one of two values of a key."""
+    record = orjson.loads(text)
+    keys = len(record) + sum([len(value) for value in record.values() if type(value) is dict])
+    if keys != text.count(b'":'):
+        raise _Inexact
+    return record
 
 
-def _leniently(source: Source, start: int, piece: bytes, same: Callable[[str], str], report: Report) -> Iterator[Found]:
+def _leniently(source: Source, start: int, end: int, report: Report) -> Iterator[Found]:
+    """The records of a piece of the listing, most often one."""
+    piece = source.data[start:end]
     text = decoded(piece)
     try:
         found, end = lenient.members(text)
@@ -131,10 +168,10 @@ def _leniently(source: Source, start: int, piece: bytes, same: Callable[[str], s
         return
     if end < len(text):
         report(start, _name_in(piece), "it has more ends than beginnings")
-    yield from _listed(start, found, same, report)
+    yield from _listed(start, found, report)
 
 
-def _last_records(source: Source, start: int, same: Callable[[str], str], report: Report) -> Iterator[Found]:
+def _last_records(source: Source, start: int, report: Report) -> Iterator[Found]:
     """The records of the last piece, after which the listing must come to its end."""
     piece = source.data[start:]
     text = decoded(piece)
@@ -148,18 +185,23 @@ def _last_records(source: Source, start: int, same: Callable[[str], str], report
         return
     if end >= len(text):
         raise source.error("the output is cut off after this record", start, _name_in(piece))
-    yield from _listed(start, found, same, report)
+    yield from _listed(start, found, report)
     rest = text[end + 1 :].strip().encode(errors="replace")
     if rest and not complain(source, source.data.rfind(b"}") + 1, rest, report):
         report(source.data.rfind(b"}") + 1, "", "something follows the output")
 
 
-def _listed(start: int, found: Raw, same: Callable[[str], str], report: Report) -> Iterator[Found]:
-    for name, raw in found.items():
-        if isinstance(raw, dict):
-            yield start, name, _flat(raw, same)
+def _listed(start: int, found: Raw, report: Report) -> Iterator[Found]:
+    for name, record in found.items():
+        if isinstance(record, dict):
+            yield _wholly(start, name, record)
         else:
             report(start, name, "it is no object")
+
+
+def _wholly(start: int, name: str, record: Raw) -> Found:
+    attributes = _flat(record)
+    return start, name, attributes, attributes
 
 
 def _name_in(piece: bytes) -> str:
@@ -167,19 +209,17 @@ def _name_in(piece: bytes) -> str:
     return decoded(match[1]) if match else ""
 
 
-def _flat(record: Raw, same: Callable[[str], str]) -> dict[str, str]:
+def _flat(record: Raw) -> dict[str, str]:
     """The attributes under the names that the text listing gives them: `Resource_List.walltime`."""
     flat: dict[str, str] = {}
     for key, value in record.items():
-        if type(value) is str:
-            flat[intern(key)] = same(value)
-        elif type(value) is not dict:
+        if type(value) is not dict:
             flat[intern(key)] = _counter(value) if key in COUNTERS else _text(value)
         elif key == ENVIRONMENT:
             flat[ENVIRONMENT] = ",".join([f"{name}={_escaped(item)}" for name, item in value.items()])
         else:
             for name, item in value.items():
-                flat[intern(f"{key}.{name}")] = same(item) if type(item) is str else _text(item)
+                flat[intern(f"{key}.{name}")] = _text(item)
     return flat
 
 
@@ -188,15 +228,15 @@ def _counter(value: Any) -> str:
 
 
 def _escaped(value: Any) -> str:
-    text = value if type(value) is str else _text(value)
+    text = _text(value)
     return text.replace(",", "\\,") if "," in text else text
 
 
 def _text(value: Any) -> str:
-    if type(value) is float:
-        raise _Inexact
     if type(value) is str:
         return value
+    if type(value) is float:
+        raise _Inexact
     if type(value) is int:
         return str(value)
     if isinstance(value, list):

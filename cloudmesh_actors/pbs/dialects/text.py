@@ -10,117 +10,116 @@ line, and the first value of a name stands.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from sys import intern
 
-from cloudmesh_actors.pbs.dialects import Found, Kind, Report, Source, complain, decoded, merged
-
-#: What opens a record, and the first attribute that follows; a node's heading is its bare name.
-HEADINGS = {Kind.JOBS: (b"Job Id:", b"Job_Name"), Kind.QUEUES: (b"Queue:", b"queue_type"), Kind.NODES: (b"", b"state")}
-
-#: How many of the latest lines are remembered: most of a record's are in the records before it.
-REMEMBERED = 8192
-
-Pair = tuple[str, str]
-Split = Callable[[str], Pair | None]
+from cloudmesh_actors.pbs.dialects import JOB_FIELDS, Attributes, Found, Kind, Report, Source, complain, decoded, merged
 
 _ATTRIBUTE = re.compile(r"(\S+) =(?: (.*))?", re.DOTALL)
-_INDENT = re.compile(r"[ \t]+(?=\S+ =)")
+_INDENT = re.compile(r"\n[ \t]+(?=\S+ =)")
+_NAMES = "|".join(map(re.escape, JOB_FIELDS))
+_FIELDS = {indent: re.compile(rf"{indent}({_NAMES}) = (.*)") for indent in ("\n    ", "\n\t")}
+
+
+class _Layout:
+    """What opens a record, a node's bare name excepted, and what shows that one begins where its heading is damaged."""
+
+    def __init__(self, heading: bytes, first_attribute: bytes) -> None:
+        self.heading = heading
+        self.boundary = re.compile(
+            rb"(?<=\n)(?=%b[^\n]*\n[ \t]+%b =)|(?<=\n\n)(?=\S[^\n]*\n[ \t]+%b =|(?:qstat|pbsnodes): )"
+            % (heading or rb"(?!)", first_attribute, first_attribute)
+        )
+
+
+LAYOUTS = {
+    Kind.JOBS: _Layout(b"Job Id:", b"Job_Name"),
+    Kind.QUEUES: _Layout(b"Queue:", b"queue_type"),
+    Kind.NODES: _Layout(b"", b"state"),
+}
 
 
 def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
     """The records of a text listing."""
-    heading, first = HEADINGS[kind]
-    prefix = heading.decode()
-    wrapped, unwrapped = lru_cache(REMEMBERED)(_wrapped_pair), lru_cache(REMEMBERED)(_pair)
-    for offset, block in _whole_records(source, heading, first, report):
-        title, _, body = decoded(block).rstrip("\n").partition("\n")
-        name = title.removeprefix(prefix).strip()
-        indent = _INDENT.match(body)
-        if not name or indent is None:
-            report(offset, name, "no attributes follow its heading" if name else "it has no id")
+    layout = LAYOUTS[kind]
+    for offset, block in _records(source, layout, report):
+        text = decoded(block)
+        indent = _INDENT.search(text)
+        name = text[len(layout.heading) : indent.start() if indent else text.find("\n")].strip()
+        if indent is None or not name or "\n" in name:
+            if not complain(source, offset, block, report):
+                report(offset, name.partition("\n")[0], "its heading is not followed by attributes" if name else "it has no id")
             continue
-        split = unwrapped if indent[0] == "\t" else wrapped
-        yield offset, name, _attributes(body.removeprefix(indent[0]).split("\n" + indent[0]), split, "\n" + indent[0])
-
-
-def _whole_records(source: Source, heading: bytes, first: bytes, report: Report) -> Iterator[tuple[int, bytes]]:
-    boundary = re.compile(
-        rb"(?<=\n)(?=%b[^\n]*\n[ \t]+%b =)|(?<=\n\n)(?=\S[^\n]*\n[ \t]+%b =|(?:qstat|pbsnodes): )"
-        % (heading or rb"(?!)", first, first)
-    )
-    for offset, block in _blocks(source, heading):
-        if block.find(b"\n\n") == len(block) - 2 and (not heading or block.find(b"\n" + heading) < 0):
-            yield offset, block
+        text = text[indent.start() :]
+        if indent[0] != "\n\t":
+            text = text.replace("\n\t", "")
+        if kind is Kind.JOBS and indent[0] in _FIELDS:
+            fields = dict(reversed(_FIELDS[indent[0]].findall(text)))
+            yield offset, name, fields, Attributes(text, _attributes)
         else:
-            yield from _untangled(source, offset, block, heading, boundary, report)
+            attributes = _attributes(text)
+            yield offset, name, attributes, attributes
 
 
-def _blocks(source: Source, heading: bytes) -> Iterator[tuple[int, bytes]]:
-    """The output from one heading that follows an empty line to the next such."""
-    data, begin, mark = source.data, source.begin, b"\n\n" + heading
-    while (end := data.find(mark, begin)) >= 0:
-        yield begin, data[begin : end + 2]
-        begin = end + 2
+def _records(source: Source, layout: _Layout, report: Report) -> Iterator[tuple[int, bytes]]:
+    """Each record, up to the empty line that ends it."""
+    data, begin = source.data, source.begin
+    inside, between = b"\n" + layout.heading, b"\n\n" + layout.heading
+    while begin < len(data):
+        end = data.find(b"\n\n", begin)
+        is_clean = end >= 0 and data.startswith(layout.heading, end + 2)
+        if not is_clean:
+            end = data.find(between, begin)
+        block = data[begin : end + 2] if end >= 0 else data[begin:]
+        if is_clean and (not layout.heading or block.find(inside) < 0):
+            yield begin, block
+        else:
+            yield from _untangled(source, begin, block, layout, report)
+        begin += len(block)
         while data.startswith(b"\n", begin):
             begin += 1
-    if data[begin:].strip():
-        yield begin, data[begin:]
 
 
 def _untangled(
-    source: Source, offset: int, block: bytes, heading: bytes, boundary: re.Pattern[bytes], report: Report
+    source: Source, offset: int, block: bytes, layout: _Layout, report: Report
 ) -> Iterator[tuple[int, bytes]]:
-    """The whole records of a block that has an empty line, a heading or a complaint inside, or no end."""
-    cuts = [0, *(match.start() for match in boundary.finditer(block)), len(block)]
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    """The whole records of a block that is the last, or has an empty line, a heading or a complaint inside."""
+    cuts = [0, *(match.start() for match in layout.boundary.finditer(block)), len(block)]
+    for begin, end in pairwise(cuts):
         piece, start = block[begin:end], offset + begin
         if complain(source, start, piece, report):
             continue
-        name = decoded(piece.partition(b"\n")[0].removeprefix(heading)).strip()
+        name = decoded(piece.partition(b"\n")[0].removeprefix(layout.heading)).strip()
         if not piece.endswith(b"\n\n"):
             if start + len(piece) == len(source.data):
-                raise source.error("the output is cut off in this record, or does not end after it", start, name)
+                raise source.error("the output is cut off in this record, or goes on after it", start, name)
             report(start, name, "it is cut off: the next record begins inside it")
-        elif not piece.startswith(heading):
+        elif not piece.startswith(layout.heading):
             report(start, name, "its heading cannot be read")
         else:
             yield start, piece
 
 
-def _pair(line: str) -> Pair | None:
-    match = _ATTRIBUTE.fullmatch(line)
-    return (match[1], match[2] or "") if match else None
+def _attributes(text: str) -> dict[str, str]:
+    """All attributes of a record, from the end of its heading, of which lines are no longer wrapped."""
+    indent = _INDENT.match(text)
+    assert indent is not None  # noqa: S101 - such a text is no record
+    attributes: dict[str, str] = {}
+    for name, value in _pairs(text.removeprefix(indent[0]).rstrip("\n").split(indent[0]), indent[0]):
+        attributes[name] = merged(attributes[name], value) if name in attributes else value
+    return attributes
 
 
-def _wrapped_pair(line: str) -> Pair | None:
-    return _pair(line.replace("\n\t", ""))
-
-
-def _attributes(lines: list[str], split: Split, separator: str) -> dict[str, str]:
-    pairs = list(map(split, lines))
-    if None not in pairs:
-        attributes = dict(pairs)  # type: ignore[arg-type]
-        if len(attributes) == len(pairs):
-            return attributes
-    return _disentangled(_with_stray_lines(lines, pairs, separator))
-
-
-def _with_stray_lines(lines: list[str], pairs: Iterable[Pair | None], separator: str) -> Iterator[Pair]:
+def _pairs(lines: Iterable[str], separator: str) -> Iterator[tuple[str, str]]:
     """A line that is no attribute belongs to the value before it: it came from a user's environment."""
     name, value = "", ""
-    for line, pair in zip(lines, pairs, strict=True):
-        if pair is None:
+    for line in lines:
+        match = _ATTRIBUTE.fullmatch(line)
+        if match is None:
             value += separator + line
             continue
         if name:
             yield name, value
-        name, value = pair
+        name, value = intern(match[1]), match[2] or ""
     yield name, value
-
-
-def _disentangled(pairs: Iterable[Pair]) -> dict[str, str]:
-    attributes: dict[str, str] = {}
-    for name, value in pairs:
-        attributes[name] = merged(attributes[name], value) if name in attributes else value
-    return attributes

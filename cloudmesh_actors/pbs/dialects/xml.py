@@ -10,13 +10,22 @@ hold. A record that breaks these rules is mended and given to expat, which reads
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 from sys import intern
-from typing import NamedTuple
 from xml.parsers import expat
 
-from cloudmesh_actors.pbs.dialects import Found, Kind, Report, Source, complain, decoded, merged
+from cloudmesh_actors.pbs.dialects import (
+    GROUP_FIELDS,
+    TOP_FIELDS,
+    Attributes,
+    Found,
+    Kind,
+    Report,
+    Source,
+    complain,
+    decoded,
+    merged,
+)
 
 #: The element of a record, and the elements inside it that may name it.
 ELEMENTS = {
@@ -24,9 +33,6 @@ ELEMENTS = {
     Kind.QUEUES: (b"Queue", ("name", "Queue_Id")),
     Kind.NODES: (b"Node", ("name",)),
 }
-
-#: How many of the latest elements are remembered: most of a record's are in the records before it.
-REMEMBERED = 8192
 
 #: What Torque writes for `<`.
 LESS_THAN = "\x0e"
@@ -40,30 +46,28 @@ _BARE_AMPERSAND = re.compile(rf"&(?!{_ENTITY.pattern[1:]})")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
-
-class _Step(NamedTuple):
-    """From one closing tag to the next: what it closes, the group that begins, the element in it, its value."""
-
-    closes: str
-    group: str
-    name: str
-    value: str
+#: A record as Torque prints it: elements that hold text, or one level of such elements.
+_RECORD = re.compile(r"(?:<([^<>/]++)>(?:[^<]*+</\1>|(?:<([^<>/]++)>[^<]*+</\2>)++</\1>))*+")
+_TAG = re.compile(r"<([^<>/]++)>([^<]*+)(</\1>)?|</[^<>]++>")
+_FIELD = re.compile(
+    rf"<(?:(Job_Id|{'|'.join(TOP_FIELDS)})|({'|'.join(GROUP_FIELDS)})"
+    rf"|({'|'.join(sorted({name for names in GROUP_FIELDS.values() for name in names}))}))>([^<]*)"
+)
 
 
 def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
     """The records of an XML listing."""
     element, names = ELEMENTS[kind]
-    step = lru_cache(REMEMBERED)(_step)
     for offset, content in _elements(source, element, report):
         text = decoded(content)
         try:
-            attributes = _attributes(text, step) or _mended(text)
+            found = _quickly(text) if kind is Kind.JOBS else None
+            name, fields, attributes = found or _wholly(text, names)
         except expat.ExpatError as error:
             report(offset, _name_in(content, names), f"it is no XML: {error}")
             continue
-        name = next((attributes.pop(name) for name in names if name in attributes), "")
         if name:
-            yield offset, name, attributes
+            yield offset, name, fields, attributes
         else:
             report(offset, "", f"it has no {names[0]}")
 
@@ -112,34 +116,44 @@ def _name_in(content: bytes, names: tuple[str, ...]) -> str:
     return decoded(match[1]) if match else ""
 
 
-def _attributes(text: str, step: Callable[[str], _Step]) -> dict[str, str] | None:
-    """The attributes of a record as Torque prints it; None when it is not of that form."""
-    attributes: dict[str, str] = {}
-    opened, group, bare = "", "", 0
-    steps = text.split("</")
-    for closes, begins, name, value in map(step, [">" + steps[0], *steps[1:]]):
-        if closes != opened or begins and group:
-            return None
+def _quickly(text: str) -> tuple[str, dict[str, str], Attributes] | None:
+    """A batch job as Torque prints it; None when it is not of that form."""
+    if not _RECORD.fullmatch(text):
+        return None
+    fields: dict[str, str] = {}
+    group = ""
+    for name, begins, item, value in _FIELD.findall(text):
         if begins:
             group = begins
-        if name:
-            attributes[intern(f"{group}.{name}") if group else name] = value
-            opened = name
         else:
-            opened, group, bare = group, "", bare + 1
-    return attributes if not opened and len(attributes) + bare == len(steps) else None
+            fields.setdefault(name or f"{group}.{item}", value)
+    if "&" in text or LESS_THAN in text:
+        fields = {name: _plain(value) for name, value in fields.items()}
+    return fields.pop("Job_Id", ""), fields, Attributes(text, _all_but_id)
 
 
-def _step(piece: str) -> _Step:
-    closes, _, rest = piece.partition(">")
-    name, _, value = rest[1:].partition(">")
+def _all_but_id(text: str) -> dict[str, str]:
+    attributes = _attributes(text)
+    del attributes["Job_Id"]
+    return attributes
+
+
+def _wholly(text: str, names: tuple[str, ...]) -> tuple[str, dict[str, str], dict[str, str]]:
+    attributes = _attributes(text) if _RECORD.fullmatch(text) else _mended(text)
+    name = next((attributes.pop(name) for name in names if name in attributes), "")
+    return name, attributes, attributes
+
+
+def _attributes(text: str) -> dict[str, str]:
+    """All attributes of a record as Torque prints it."""
+    attributes: dict[str, str] = {}
     group = ""
-    if value[:1] == "<":
-        group = name
-        name, _, value = value[1:].partition(">")
-    if "<" in value or rest[:1] not in ("", "<"):
-        return _Step("<", "", "", "")  # closes nothing that could be open: the record is not of Torque's form
-    return _Step(intern(closes), intern(group), intern(name), _plain(value))
+    for name, value, closed in _TAG.findall(text):
+        if closed:
+            attributes.setdefault(intern(f"{group}{name}"), _plain(value))
+        else:
+            group = f"{name}." if name else ""
+    return attributes
 
 
 def _plain(value: str) -> str:
