@@ -1,0 +1,71 @@
+"""The commands of `cm-actors`, and what is common to all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from cloudmesh_actors.cli.lazy import Command, LazyGroup
+
+COMMANDS = {
+    "send": Command("send", "command", "Send a job to the queue of its family."),
+    "jobs": Command("jobs", "jobs_command", "List the latest jobs."),
+    "job": Command("jobs", "job_command", "Show everything about one job."),
+    "abort": Command(
+        "jobs", "abort_command", "Stop a job: queued, it never runs; running, it stops when it safely can."
+    ),
+    "retry": Command("jobs", "retry_command", "Send an ended job again, as a new one."),
+    "queues": Command("queues", "command", "Show how many messages each queue holds."),
+    "workers": Command("workers", "command", "Show the workers."),
+    "logs": Command("logs", "command", "Show the workers' logs."),
+    "rack": Command("rack", "app", "Sensors, temperatures, power and events of nodes, through their BMCs."),
+    "site": Command("site", "app", "Check the site file; expand and fold node sets."),
+    "store": Command("store", "app", "Look after the store."),
+}
+
+
+class Root(LazyGroup):
+    """`cm-actors` itself."""
+
+    table = COMMANDS
+
+
+@dataclass
+class Options:
+    """The options before the command."""
+
+    debug: bool = False
+
+
+options = Options()
+
+app = typer.Typer(cls=Root, rich_markup_mode=None, no_args_is_help=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"cm-actors {version('cloudmesh_actors')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks, and log everything to stderr.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Run a cluster from a message queue.
+
+    Every command takes --json. Settings are environment variables that begin with CLOUDMESH_.
+    """
+    del version
+    options.debug = debug
+    if debug:
+        from cloudmesh_actors import logs
+
+        logs.configure(level="debug")

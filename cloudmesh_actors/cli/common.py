@@ -1,0 +1,25 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cloudmesh_actors.cli.completion import jobs
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else on stdout.")]
+
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0,
+        help="Wait so long at most, 600 by default; 0 for no limit. The job goes on afterwards.",
+    ),
+]
+
+JobId = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.", autocompletion=jobs)]
+
+Nodes = Annotated[str, typer.Argument(metavar="NODES", help="A node set: i[001-004], @india, @rack:r1.")]

@@ -1,0 +1,55 @@
+"""What is shown of a job that was sent, and of its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from cloudmesh_actors import jobs
+from cloudmesh_actors.cli import jobviews, output, rackviews, streams, waiting
+from cloudmesh_actors.cli.exits import ExitCode
+from cloudmesh_actors.jobs import Job, State
+
+
+def follow_up(job_id: str, *, wait: bool, timeout: float | None, as_json: bool) -> None:
+    """After a job was sent: print its id, or wait for it and print its result. Ends the command unless all is well."""
+    if wait:
+        finish(wait_for(job_id, timeout), as_json=as_json)
+    elif as_json:
+        output.as_json(jobviews.as_object(jobs.get(job_id)))
+    else:
+        streams.write(f"{job_id}\n")
+
+
+def wait_for(job_id: str, timeout: float | None) -> Job:
+    """Wait for a job, for the usual time by default."""
+    return waiting.wait(job_id, waiting.DEFAULT_TIMEOUT_S if timeout is None else timeout)
+
+
+def finish(job: Job, *, as_json: bool) -> None:
+    """Print the result of a job that has ended, and end the command with its exit code unless that is 0."""
+    result = job.result if job.state is State.DONE else partial(job)
+    if as_json:
+        output.as_json(result)
+    else:
+        show(job.actor, result)
+    code = waiting.code_of(job)
+    if code is not ExitCode.OK:
+        raise typer.Exit(code)
+
+
+def partial(job: Job) -> list[dict[str, Any]] | None:
+    """What is known of the nodes of a job that did not end well; None when that is nothing."""
+    return [jobviews.outcome_object(outcome) for outcome in jobs.node_outcomes(job.id)] or None
+
+
+def show(actor: str, result: Any) -> None:
+    """Print a result for people: a table for what we know, JSON for the rest."""
+    if result is None:
+        return
+    view = rackviews.VIEWS.get(actor, rackviews.outcomes) if waiting.is_per_node(result) else None
+    if view is None:
+        output.as_json(result)
+    else:
+        output.show(*view(result))
