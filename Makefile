@@ -96,8 +96,8 @@ lock: ## pin the newest packages that setup.cfg allows (needs uv)
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --upgrade --universal --python-version 3.11 setup.cfg --extra postgresql --output-file requirements.lock
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --upgrade --universal --python-version 3.11 setup.cfg --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 
-bench-%: $(READY_FOR_TESTS) ## run one benchmark: benchmarks/NAME.py
-	@$(BIN)/python benchmarks/$*.py
+bench-%: $(READY_FOR_TESTS) ## run one benchmark: benchmarks/bench_NAME.py
+	@$(BIN)/python benchmarks/bench_$*.py
 
 .PHONY: help
 help: ## show this

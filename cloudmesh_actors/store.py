@@ -27,7 +27,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -94,7 +94,11 @@ class Store:
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT of this database's dialect, for ON CONFLICT."""
-        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+        if self.is_sqlite:
+            return sqlite.insert(table)
+        from sqlalchemy.dialects import postgresql  # not above: it is a tenth of a worker's time to start
+
+        return postgresql.insert(table)
 
     def upgrade(self) -> None:
         """Bring the schema to `SCHEMA_VERSION`. One process at a time does it, the others wait."""

@@ -5,6 +5,7 @@ A process of the fleet imports only the standard library until its log is open: 
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -37,13 +38,24 @@ def main(arguments: list[str]) -> int:
 
 def process(name: str) -> int:
     """Be a process of the fleet until it is asked to stop. Each has a module with ``run(name, stop) -> int``."""
+    gc.disable()  # until `process.settle`: a tenth of the time of all imports is spent looking for garbage
     stop = StopRequest()
     pid_file = boot.begin(name, own_log=name != "valkey")
     try:
+        import_structlog()
         module = import_module(f"workers.{name if name in OTHERS else 'worker'}")
         return int(module.run(name, stop))
     finally:
         pid_file.remove()
+
+
+def import_structlog() -> None:
+    """Import structlog as if rich, which it wants for consoles, were not there: a seventh of the time to start."""
+    sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        import structlog  # noqa: F401
+    finally:
+        del sys.modules["rich"]
 
 
 def end(code: int) -> NoReturn:

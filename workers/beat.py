@@ -22,7 +22,7 @@ from cloudmesh_actors import jobs, logs, nodes, roster, settings, site
 from cloudmesh_actors.errors import CloudmeshError, UnknownJob
 from cloudmesh_actors.rack import actors, records
 from cloudmesh_actors.settings import Settings
-from workers.process import guarded, leave, log, patiently, watch
+from workers.process import guarded, leave, log, patiently, settle, watch
 from workers.signals import StopRequest
 
 NAME = "beat"
@@ -163,6 +163,7 @@ def keep(config: Settings, stop: StopRequest) -> None:
     """Do what is due when it is due, until `stop`."""
     entry = patiently(lambda: roster.register(NAME, "", config.runtime_dir.name), stop)
     scheduler = schedule(chores(config), Pacer(config.state_dir / "beat.json", state_of))
+    settle()
     scheduler.start()
     entry.ready()
     log.info("worker.ready", pid=os.getpid())

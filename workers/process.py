@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -63,6 +64,12 @@ def patiently(call: Callable[[], T], stop: StopRequest) -> T:
                 log.warning("worker.waiting", error=reason)
             if stop.wait(RETRY_S):
                 raise Stopped from None
+
+
+def settle() -> None:
+    """Everything is imported: from now on look for garbage, but not among what stays for good."""
+    gc.freeze()
+    gc.enable()
 
 
 def watch(

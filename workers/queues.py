@@ -17,6 +17,6 @@ def serve(family: str) -> dramatiq.Broker:
     except ModuleNotFoundError as error:
         if error.name != actors:
             raise
-    broker = brokers.current()
+    broker: dramatiq.Broker = brokers.current()
     broker.declare_queue(family)
     return broker

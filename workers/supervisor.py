@@ -217,6 +217,6 @@ class _UnixTransport(Transport):
         self._path, self._timeout_s = path, timeout_s
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        if self._connection[1] is None:
-            self._connection = host, _UnixConnection(self._path, self._timeout_s)
-        return self._connection[1]
+        connection = self._connection[1] or _UnixConnection(self._path, self._timeout_s)
+        self._connection = host, connection
+        return connection

@@ -14,7 +14,7 @@ from cloudmesh_actors import logs, roster, runs, settings
 from cloudmesh_actors.broker.recording import unavailable
 from cloudmesh_actors.families import FAMILIES, worker_name
 from cloudmesh_actors.settings import Settings
-from workers.process import Tally, guarded, leave, log, patiently, watch
+from workers.process import Tally, guarded, leave, log, patiently, settle, watch
 from workers.signals import StopRequest
 
 #: How long Dramatiq's threads and consumers sleep at a time, in milliseconds; an idle stop takes two of these.
@@ -47,6 +47,7 @@ def work(name: str, family: str, stop: StopRequest) -> None:
     brokers.be_worker(name)
     broker = import_module(f"workers.{family}").broker
     patiently(lambda: reach(broker), stop)
+    settle()
     worker = start(broker, family, config)
     entry.ready()
     log.info("worker.ready", pid=os.getpid(), threads=worker.worker_threads)

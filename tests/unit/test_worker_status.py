@@ -94,7 +94,7 @@ def printed(*statuses: WorkerStatus) -> list[str]:
 
 
 def test_the_table_fits_80_columns_with_large_numbers_and_long_names() -> None:
-    depth = Depth(ready=123_456, delayed=0, running=8)
+    depth = Depth(ready=123_456, delayed=0, running=8, set_aside=0)
     worst = WorkerStatus(
         "p12", "a-very-long-host-name.example.org", "provisioner", "starting", 4_194_304, 86_399, 99_900_000,
         1_234_567, 12_345, last_job="0123456789abcdef",
@@ -111,8 +111,8 @@ def test_the_table_fits_80_columns_with_large_numbers_and_long_names() -> None:
 def test_the_table_tells_the_depth_of_a_queue_with_what_is_delayed() -> None:
     worker = WorkerStatus("rack", HOST, "rack", "ready", 12)
 
-    assert " 3+2 " in printed(status.with_depth(worker, Depth(ready=3, delayed=2)))[1]
-    assert " 0 " in printed(status.with_depth(worker, Depth()))[1]
+    assert " 3+2 " in printed(status.with_depth(worker, Depth(ready=3, delayed=2, running=None, set_aside=0)))[1]
+    assert " 0 " in printed(status.with_depth(worker, Depth(0, 0, 0, 0)))[1]
     assert status.with_depth(worker, None) == worker
 
 
