@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,13 +28,16 @@ from cloudmesh_actors.runs import NodeOutcome, Run
 from cloudmesh_actors.steps import ENDED, JOB_STATE, State
 
 __all__ = ["Job", "NodeOutcome", "Progress", "Run", "State", "abort", "current", "find", "get", "latest",
-           "node_outcomes", "prune", "result", "retry", "wait"]  # fmt: skip
+           "node_counts", "node_outcomes", "prune", "result", "retry", "wait"]  # fmt: skip
 
 #: Waits between two looks at a job, in seconds; the last one repeats.
 LOOK_AGAIN_S = (0.005, 0.01, 0.02, 0.05, 0.1)
 
 #: Rows deleted in one transaction, so that others get their turn.
 PRUNE_AT_ONCE = 500
+
+#: Ids that one query names at most: databases limit the number of parameters.
+IDS_IN_A_QUERY = 500
 
 _t = steps.steps.c
 
@@ -43,6 +46,7 @@ _BRIEF = (_t.id, _t.retry_of, _t.actor, _t.queue, _t.sender, JOB_STATE, _t.runs,
           _t.started_at, _t.job_ended_at, _t.abort_at, _t.open_steps, _t.progress_done, _t.progress_total,
           _t.progress_note, _t.error, _t.error_type)  # fmt: skip
 _WHOLE = (*_BRIEF, _t.arguments, _t.result, _t.traceback)
+_ONE_BRIEF = sa.select(*_BRIEF).where(_t.id == sa.bindparam("job"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,10 @@ def get(job_id: str) -> Job:
     """
     with store.current().read() as connection:
         row = connection.execute(sa.select(*_WHOLE).where(_t.id == _resolve(connection, job_id))).one()
-    return _job(row)
+        job = _job(row)
+        if job.state is State.FAILED and job.error is None:
+            job = replace(job, error=_error_below(connection, job.id))
+    return job
 
 
 def find(job_id: str) -> str:
@@ -111,7 +118,7 @@ def latest(
     limit: int = 50, *, state: State | None = None, actor: str | None = None, queue: str | None = None
 ) -> list[Job]:
     """The latest jobs, newest first, without results and tracebacks."""
-    query = sa.select(*_BRIEF).where(_t.id == _t.root_id).order_by(_t.enqueued_at.desc()).limit(limit)
+    query = sa.select(*_BRIEF).where(_t.id == _t.root_id).order_by(_t.enqueued_at.desc(), _t.id).limit(limit)
     if state is not None:
         query = query.where(JOB_STATE.element == state)
     if actor is not None:
@@ -134,23 +141,20 @@ def wait(
 
     Raises:
         JobTimeout: it has not ended in time; it goes on.
-        UnknownJob: there is none.
+        UnknownJob: there is none, or it was forgotten meanwhile.
     """
     deadline = None if timeout is None else clock() + timeout
+    whole = find(job_id)
     seen, pauses = None, _pauses()
     while True:
-        with store.current().read() as connection:
-            row = connection.execute(sa.select(*_BRIEF).where(_t.id == job_id)).one_or_none()
-        if row is None:
-            raise UnknownJob(f"There is no job {job_id!r}.")
-        job = _job(row)
+        job = _brief(whole)
         if job.ended:
-            return get(job_id)
+            return get(whole)
         if job != seen:
             watch(job)
             seen = job
         if deadline is not None and clock() >= deadline:
-            raise JobTimeout(f"The job {job_id} is still {job.state} after {timeout:g} s; it goes on.")
+            raise JobTimeout(f"The job {whole} is still {job.state} after {timeout:g} s; it goes on.")
         sleep(next(pauses))
 
 
@@ -209,6 +213,26 @@ def node_outcomes(job_id: str) -> list[NodeOutcome]:
         return [runs.node_outcome(row) for row in connection.execute(query)]
 
 
+def node_counts(job_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """How many nodes of each of these jobs ended well, and how many badly; jobs without nodes are left out."""
+    table = steps.node_outcomes
+    query = (
+        sa.select(
+            _t.root_id, sa.func.sum(sa.case((table.c.ok, 1), else_=0)).label("good"), sa.func.count().label("all")
+        )
+        .join(table, _t.id == table.c.step_id)
+        .where(table.c.ok.is_not(None))
+        .group_by(_t.root_id)
+    )
+    counts: dict[str, tuple[int, int]] = {}
+    with store.current().read() as connection:
+        for first in range(0, len(job_ids), IDS_IN_A_QUERY):
+            part = job_ids[first : first + IDS_IN_A_QUERY]
+            for row in connection.execute(query.where(_t.root_id.in_(part))):
+                counts[row.root_id] = row.good, row.all - row.good
+    return counts
+
+
 def prune(now: float | None = None) -> int:
     """Forget ended jobs that are older or more than the settings allow. Returns how many."""
     config = settings.current()
@@ -234,15 +258,29 @@ def _expired(before: float, keep: int) -> Sequence[str]:
 
 
 def _resolve(connection: sa.Connection, job_id: str) -> str:
-    escaped = job_id.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    query = sa.select(_t.id).where(_t.id == _t.root_id, _t.id.like(f"{escaped}%", escape="\\")).limit(2)
     exact = connection.scalar(sa.select(_t.root_id).where(_t.id == job_id))
     if exact is not None:
         return str(exact)
-    found = connection.scalars(query).all() if job_id else []
+    begins = sa.select(_t.id).where(_t.id == _t.root_id, _t.id.startswith(job_id, autoescape=True)).limit(2)
+    found = connection.scalars(begins).all() if job_id else []
     if len(found) == 1:
         return str(found[0])
     raise UnknownJob(f"Several jobs' ids begin with {job_id!r}." if found else f"There is no job {job_id!r}.")
+
+
+def _brief(job_id: str) -> Job:
+    with store.current().read() as connection:
+        row = connection.execute(_ONE_BRIEF, {"job": job_id}).one_or_none()
+    if row is None:
+        raise UnknownJob(f"There is no job {job_id!r}.")
+    return _job(row)
+
+
+def _error_below(connection: sa.Connection, job_id: str) -> str | None:
+    """Why a job failed whose first step went well: the error of the first step below it that failed."""
+    query = sa.select(_t.error).where(_t.root_id == job_id, _t.state == State.FAILED).order_by(_t.ended_at).limit(1)
+    error: str | None = connection.scalar(query)
+    return error
 
 
 def _job(row: Any) -> Job:

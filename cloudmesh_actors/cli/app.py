@@ -13,14 +13,12 @@ COMMANDS = {
     "send": Command("send", "command", "Send a job to the queue of its family."),
     "jobs": Command("jobs", "jobs_command", "List the latest jobs."),
     "job": Command("jobs", "job_command", "Show everything about one job."),
-    "abort": Command(
-        "jobs", "abort_command", "Stop a job: queued, it never runs; running, it stops when it safely can."
-    ),
+    "abort": Command("jobs", "abort_command", "Stop a job, at once or at its next safe point."),
     "retry": Command("jobs", "retry_command", "Send an ended job again, as a new one."),
     "queues": Command("queues", "command", "Show how many messages each queue holds."),
     "workers": Command("workers", "command", "Show the workers."),
     "logs": Command("logs", "command", "Show the workers' logs."),
-    "rack": Command("rack", "app", "Sensors, temperatures, power and events of nodes, through their BMCs."),
+    "rack": Command("rack", "app", "Sensors, power and events of nodes, through their BMCs."),
     "site": Command("site", "app", "Check the site file; expand and fold node sets."),
     "store": Command("store", "app", "Look after the store."),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 import typer
@@ -23,3 +24,14 @@ Timeout = Annotated[
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.", autocompletion=jobs)]
 
 Nodes = Annotated[str, typer.Argument(metavar="NODES", help="A node set: i[001-004], @india, @rack:r1.")]
+
+
+def one_of(word: str, known: Collection[str], option: str) -> str:
+    """`word`, which is one of those that are known. Raises typer.BadParameter, with a near miss."""
+    from difflib import get_close_matches
+
+    if word in known:
+        return word
+    near = get_close_matches(word, known, 1, 0.5)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+    raise typer.BadParameter(f"there is no {word!r}; {hint}", param_hint=option)

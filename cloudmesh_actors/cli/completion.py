@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: What can be done with the power of nodes.
+POWER = ("status", "on", "off", "cycle", "soft")
+
 #: Jobs that are offered.
 LATEST_JOBS = 30
 
@@ -39,6 +42,11 @@ def queues(incomplete: str) -> list[str]:
     from cloudmesh_actors.families import FAMILIES
 
     return [family for family in FAMILIES if family.startswith(incomplete)]
+
+
+def power_actions(incomplete: str) -> list[str]:
+    """What can be done with the power of nodes."""
+    return [word for word in POWER if word.startswith(incomplete)]
 
 
 def _first_line(doc: str | None) -> str:

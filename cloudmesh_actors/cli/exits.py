@@ -34,7 +34,8 @@ def exit_code(error: CloudmeshError) -> ExitCode:
 
     if isinstance(error, errors.BrokerUnavailable | errors.StoreError):
         return ExitCode.UNAVAILABLE
-    if isinstance(error, errors.SiteError | errors.SettingsError):
+    configuration = (errors.SiteError, errors.SettingsError)
+    if isinstance(error, configuration) or isinstance(error.__cause__, configuration):
         return ExitCode.SITE
     if isinstance(error, errors.JobFailed | errors.JobAborted | errors.JobTimeout):
         return ExitCode.FAILED

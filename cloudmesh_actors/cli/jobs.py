@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cloudmesh_actors.cli.common import JobId, Json, Timeout
+from cloudmesh_actors.cli.common import JobId, Json, Timeout, one_of
 from cloudmesh_actors.cli.completion import actors, queues, states
 from cloudmesh_actors.families import FAMILIES
 
@@ -31,10 +30,11 @@ def jobs_command(
 
     wanted_state, wanted_actor = _state(state), _actor(actor)
     found = jobs.latest(number, state=wanted_state, actor=wanted_actor, queue=_queue(queue))
+    counts = jobs.node_counts([job.id for job in found])
     if as_json:
-        output.as_json([jobviews.as_object(job) for job in found])
+        output.as_json([{**jobviews.as_object(job), "nodes": jobviews.counts_object(counts, job)} for job in found])
     elif found:
-        output.show(jobviews.listing(found, datetime.now(UTC)))
+        output.show(jobviews.listing(found, counts, datetime.now(UTC)))
     else:
         streams.say("There are no such jobs." if state or actor or queue else "There are no jobs yet.")
 
@@ -85,30 +85,14 @@ def retry_command(
 def _state(word: str) -> State | None:
     from cloudmesh_actors.jobs import State
 
-    if not word:
-        return None
-    if word not in list(State):
-        raise wrong("--state", word, list(State))
-    return State(word)
+    return State(one_of(word, list(State), "--state")) if word else None
 
 
 def _queue(word: str) -> str | None:
-    if word and word not in FAMILIES:
-        raise wrong("--queue", word, FAMILIES)
-    return word or None
+    return one_of(word, FAMILIES, "--queue") if word else None
 
 
 def _actor(word: str) -> str | None:
-    if not word:
-        return None
     from cloudmesh_actors.actor import find
 
-    find(word)
-    return word
-
-
-def wrong(option: str, word: str, known: list[State] | tuple[str, ...]) -> typer.BadParameter:
-    """The error for a word that is none of those that are known."""
-    near = get_close_matches(word, known, 1, 0.5)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
-    return typer.BadParameter(f"there is no {word!r}; {hint}", param_hint=option)
+    return find(word).actor_name if word else None

@@ -10,13 +10,16 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from cloudmesh_actors.cli import output
-from cloudmesh_actors.cli.nodeviews import error_lines
+from cloudmesh_actors.cli import output, rackviews
+from cloudmesh_actors.cli.nodeviews import error_lines, is_per_node
 from cloudmesh_actors.jobs import Job, NodeOutcome, State
 from cloudmesh_actors.nodes import fold
 
 #: Longer arguments and results are cut for people; --json has all.
 SHOWN_CHARACTERS = 500
+
+#: Results of more nodes are not shown with their job.
+SHOWN_NODES = 8
 
 
 def as_object(job: Job) -> dict[str, Any]:
@@ -67,10 +70,17 @@ def outcome_object(outcome: NodeOutcome) -> dict[str, Any]:
     }
 
 
-def listing(found: Sequence[Job], now: datetime) -> Table:
-    """Jobs in lines of 80 columns."""
+def counts_object(counts: Mapping[str, tuple[int, int]], job: Job) -> dict[str, int]:
+    """How many nodes of a job ended well and badly so far."""
+    ok, failed = counts.get(job.id, (0, 0))
+    return {"ok": ok, "failed": failed}
+
+
+def listing(found: Sequence[Job], counts: Mapping[str, tuple[int, int]], now: datetime) -> Table:
+    """Jobs in lines of 80 columns. `counts` are the nodes of each that ended well and badly."""
     table = output.table("id", "actor", "state", "nodes", "worker", "age", "took", "error",
                          right=("nodes", "age", "took"), last="error")  # fmt: skip
+    table.padding = (0, 1, 0, 0)
     for job in found:
         table.add_row(
             job.id[:8],
@@ -80,9 +90,13 @@ def listing(found: Sequence[Job], now: datetime) -> Table:
             output.text(job.worker or "-"),
             output.duration((now - job.enqueued_at).total_seconds()),
             _took(job, now),
-            output.text(job.error or ""),
+            output.text(_trouble(job, counts.get(job.id, (0, 0))[1]), "red"),
         )
     return table
+
+
+def _trouble(job: Job, failed: int) -> str:
+    return job.error or (f"{output.counted(failed, 'node')} failed" if failed else "")
 
 
 def _took(job: Job, now: datetime) -> str:
@@ -99,6 +113,8 @@ def details(job: Job, outcomes: Sequence[NodeOutcome], now: datetime) -> list[An
     for name, value in _facts(job, now):
         grid.add_row(name, value)
     parts: list[Any] = [grid, *_nodes(outcomes)]
+    if is_per_node(job.result) and len(job.result) <= SHOWN_NODES:
+        parts += [Text(), *rackviews.view(job.actor, [entry for entry in job.result if entry["ok"]])]
     if job.traceback:
         parts += [Text(), Text("traceback", "bold"), output_lines(job.traceback)]
     return [*parts, Text(), output.text(hint(job))]
@@ -138,7 +154,7 @@ def _facts(job: Job, now: datetime) -> Iterator[tuple[str, Text | str]]:
     if job.error:
         yield "error", output.text(job.error, "red")
     if job.result is not None:
-        yield "result", output.text(_cut(job.result))
+        yield "result", output.text(_result(job.result))
 
 
 def _arguments(job: Job) -> Iterator[tuple[str, Any]]:
@@ -146,6 +162,12 @@ def _arguments(job: Job) -> Iterator[tuple[str, Any]]:
         yield "arguments", job.args if len(job.args) > 1 else job.args[0]
     for name, value in job.kwargs.items():
         yield f"  {name}", value
+
+
+def _result(result: Any) -> str:
+    if not is_per_node(result):
+        return _cut(result)
+    return f"of {output.counted(len(result), 'node')}, " + ("below" if len(result) <= SHOWN_NODES else "with --json")
 
 
 def _cut(value: Any) -> str:

@@ -17,6 +17,15 @@ Entry = Mapping[str, Any]
 _ADDRESS = re.compile(r" at (?:\[[0-9a-fA-F:.]+\]|[^\s:]+):[0-9]+")
 
 
+def is_per_node(result: Any) -> bool:
+    """Whether a result is an array with an entry per node."""
+    return (
+        isinstance(result, list)
+        and bool(result)
+        and all(isinstance(entry, dict) and {"node", "ok"} <= entry.keys() for entry in result)
+    )
+
+
 def alike(entries: Iterable[Entry], *keys: str) -> list[tuple[str, Entry]]:
     """Entries with equal values of `keys` as one: their nodes as a set, and the first of them."""
     groups: defaultdict[str, list[Entry]] = defaultdict(list)
@@ -26,16 +35,18 @@ def alike(entries: Iterable[Entry], *keys: str) -> list[tuple[str, Entry]]:
 
 
 def error_lines(entries: Iterable[Entry], label: str = "") -> Iterator[Text]:
-    """The errors of nodes, a line for each kind of sentence; what is a node's own in it is dropped from shared ones."""
+    """The errors of nodes, a line for each sentence."""
+    for names, sentence in shared_errors(entry for entry in entries if not entry["ok"]):
+        yield output.text(f"{label}{names}: {sentence}", "red")
+
+
+def shared_errors(entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
+    """Sets of nodes and their error; what is a node's own in it is dropped from one that several share."""
     groups: defaultdict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
-        if not entry["ok"]:
-            groups[general(entry)].append(entry)
-    for shared, group in groups.items():
-        names = fold(entry["node"] for entry in group)
-        sentence = shared if len(group) > 1 else own(group[0])
-        line = output.text(f"{label}{names}: {sentence}", "red")
-        yield line
+        groups[general(entry)].append(entry)
+    for sentence, group in groups.items():
+        yield fold(entry["node"] for entry in group), sentence if len(group) > 1 else own(group[0])
 
 
 def own(entry: Entry) -> str:
@@ -44,5 +55,5 @@ def own(entry: Entry) -> str:
 
 
 def general(entry: Entry) -> str:
-    """A node's error without name and address, so that those of other nodes read the same."""
-    return _ADDRESS.sub("", own(entry))
+    """A node's error without its name and address, so that those of other nodes read the same."""
+    return re.sub(rf"\b{re.escape(entry['node'])}\b", "it", _ADDRESS.sub("", own(entry)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from cloudmesh_actors.cli.common import Json, Nodes, Timeout
+from cloudmesh_actors.cli.common import Json, Nodes, Timeout, one_of
+from cloudmesh_actors.cli.completion import POWER, power_actions
 from cloudmesh_actors.cli.lazy import plain_app
 
 app = plain_app(help="Sensors, temperatures, power and events of nodes, through their BMCs.", no_args_is_help=True)
@@ -16,21 +16,7 @@ app = plain_app(help="Sensors, temperatures, power and events of nodes, through 
 ASK_ABOVE_NODES = 8
 
 
-class PowerCommand(StrEnum):
-    """What can be done with the power of nodes."""
-
-    STATUS = "status"
-    ON = "on"
-    OFF = "off"
-    CYCLE = "cycle"
-    SOFT = "soft"
-
-
-class Unit(StrEnum):
-    """Units of temperatures."""
-
-    C = "C"
-    F = "F"
+UNITS = ("C", "F")
 
 
 @app.command()
@@ -42,7 +28,10 @@ def sensors(
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
-    """Read all sensors: temperatures, voltages, fans, currents, power."""
+    """Read all sensors of nodes.
+
+    Temperatures, voltages, fans, currents and power, read by a worker now; what is read is stored, too.
+    """
     from cloudmesh_actors.cli import rackstore
 
     if stored:
@@ -54,17 +43,17 @@ def sensors(
 @app.command()
 def temperature(
     nodes: Nodes,
-    unit: Annotated[Unit, typer.Option(help="C or F.", case_sensitive=False)] = Unit.C,
+    unit: Annotated[str, typer.Option(metavar="C|F", help="Celsius or Fahrenheit.")] = "C",
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
-    """Read every node's hottest sensor."""
-    _run("rack.temperature", nodes, unit.value, timeout=timeout, as_json=as_json)
+    """Read the hottest sensor of nodes."""
+    _run("rack.temperature", nodes, one_of(unit.upper(), UNITS, "--unit"), timeout=timeout, as_json=as_json)
 
 
 @app.command()
 def events(nodes: Nodes, timeout: Timeout = None, as_json: Json = False) -> None:
-    """Read the BMCs' system event logs."""
+    """Read the event logs of nodes' BMCs."""
     _run("rack.events", nodes, timeout=timeout, as_json=as_json)
 
 
@@ -72,27 +61,33 @@ def events(nodes: Nodes, timeout: Timeout = None, as_json: Json = False) -> None
 def power(  # noqa: PLR0917 - Typer's way to name options
     nodes: Nodes,
     action: Annotated[
-        PowerCommand, typer.Argument(metavar="status|on|off|cycle|soft", help="soft asks the operating system.")
-    ] = PowerCommand.STATUS,
+        str,
+        typer.Argument(
+            metavar="status|on|off|cycle|soft", help="soft asks the nodes' systems.", autocompletion=power_actions
+        ),
+    ] = "status",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before switching off many nodes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the nodes.")] = False,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
-    """Show the power of nodes, or switch it: on, off at once, through a cycle, or by asking their systems.
+    """Show or switch the power of nodes.
+
+    off is at once, cycle is off and on again, soft asks the operating systems to shut down.
 
     To switch off more than 8 nodes, their number has to be typed, or --yes given.
     """
     from cloudmesh_actors.cli import guard
 
+    one_of(action, POWER, "ACTION")
     if dry_run:
         guard.show(nodes, action, as_json=as_json)
-    elif action is PowerCommand.STATUS:
+    elif action == "status":
         _run("rack.power_status", nodes, timeout=timeout, as_json=as_json)
     else:
-        if action is not PowerCommand.ON and not yes:
+        if action != "on" and not yes:
             guard.ask(nodes, action, above=ASK_ABOVE_NODES)
-        _run("rack.power", nodes, action.value, timeout=timeout, as_json=as_json)
+        _run("rack.power", nodes, action, timeout=timeout, as_json=as_json)
 
 
 @app.command()
@@ -102,7 +97,10 @@ def history(
     since: Annotated[str, typer.Option(metavar="TIME", help="From 10m, 2h, 3d ago, 13:30 or 2025-03-01T13:30.")] = "1d",
     as_json: Json = False,
 ) -> None:
-    """Show what is stored of one sensor: a curve, and a table of as many lines as fit a screen."""
+    """Show the stored course of one sensor.
+
+    As a curve, and as a table of as many lines as fit a screen; --json has every point.
+    """
     from cloudmesh_actors.cli import rackstore
 
     rackstore.show_history(node, sensor, since, as_json=as_json)

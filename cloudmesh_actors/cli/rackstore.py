@@ -123,11 +123,11 @@ def _column(node: str, sensor: str) -> Column:
         raise UnknownNode(f"{node}: nothing is stored; `cm-actors rack sensors {node}` reads it.")
     if sensor in columns:
         return columns[sensor]
-    folded = [name for name in columns if name.casefold() == sensor.casefold()]
-    if len(folded) == 1:
-        return columns[folded[0]]
-    near = get_close_matches(sensor, columns, 1, 0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(columns)}."
+    folded = {name.casefold(): name for name in columns}
+    if sensor.casefold() in folded:
+        return columns[folded[sensor.casefold()]]
+    near = get_close_matches(sensor.casefold(), folded, 1, 0.5)
+    hint = f"did you mean {folded[near[0]]!r}?" if near else f"there are {', '.join(columns)}."
     raise ArgumentError(f"{node} has no sensor {sensor!r}; {hint}")
 
 

@@ -82,6 +82,11 @@ VIEWS: Mapping[str, Callable[[Sequence[Entry]], list[Any]]] = {
 }
 
 
+def view(actor: str, result: Sequence[Entry]) -> list[Any]:
+    """A result with an entry per node, as what is printed of it."""
+    return VIEWS.get(actor, outcomes)(result)
+
+
 def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     made = output.table(*columns, right=right)
     made.columns[0].no_wrap = False

@@ -9,6 +9,7 @@ import typer
 from cloudmesh_actors import jobs
 from cloudmesh_actors.cli import jobviews, output, rackviews, streams, waiting
 from cloudmesh_actors.cli.exits import ExitCode
+from cloudmesh_actors.cli.nodeviews import is_per_node
 from cloudmesh_actors.jobs import Job, State
 
 
@@ -46,10 +47,7 @@ def partial(job: Job) -> list[dict[str, Any]] | None:
 
 def show(actor: str, result: Any) -> None:
     """Print a result for people: a table for what we know, JSON for the rest."""
-    if result is None:
-        return
-    view = rackviews.VIEWS.get(actor, rackviews.outcomes) if waiting.is_per_node(result) else None
-    if view is None:
+    if is_per_node(result):
+        output.show(*rackviews.view(actor, result))
+    elif result is not None:
         output.as_json(result)
-    else:
-        output.show(*view(result))

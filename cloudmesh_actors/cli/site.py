@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ from cloudmesh_actors.cli.lazy import plain_app
 
 if TYPE_CHECKING:
     from cloudmesh_actors.site import Site
-    from cloudmesh_actors.sitecheck import Finding
+    from cloudmesh_actors.sitecheck import Finding, Kind
 
 app = plain_app(help="Check the site file; expand and fold node sets.", no_args_is_help=True)
 
@@ -32,11 +33,11 @@ def check(
     inventory, findings = sitecheck.inspect(settings.current().site)
     if not as_json:
         _show(findings)
-    probed = sitecheck.folded(_probe(inventory)) if probe and inventory else ()
+    probed = tuple(_probe(inventory)) if probe and inventory else ()
     if as_json:
-        output.as_json([asdict(finding) for finding in (*findings, *probed)])
+        output.as_json([asdict(finding) for finding in (*findings, *sitecheck.folded(probed))])
     else:
-        _show(probed)
+        _show(_shared(probed))
     if inventory is None:
         raise typer.Exit(ExitCode.SITE)
     if any(finding.level == "error" for finding in probed):
@@ -86,10 +87,32 @@ def _probe(inventory: Site) -> Iterator[Finding]:
     yield from track(findings, "trying servers", total=total, console=stderr, transient=True)
 
 
+def _shared(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings that say the same of several servers as one."""
+    from cloudmesh_actors import sitecheck
+    from cloudmesh_actors.cli.nodeviews import shared_errors
+
+    errors: defaultdict[Kind, list[dict[str, str]]] = defaultdict(list)
+    good = []
+    for finding in findings:
+        if finding.level == "error":
+            errors[finding.kind].append({"node": finding.name, "error": finding.text})
+        else:
+            good.append(finding)
+    yield from sitecheck.folded(good)
+    for kind, entries in errors.items():
+        for names, sentence in shared_errors(entries):
+            yield sitecheck.Finding("error", kind, names, sentence)
+
+
 def _show(findings: Iterable[Finding]) -> None:
+    from rich.table import Table
+
     from cloudmesh_actors.cli import output
 
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines.add_column(width=len("warning"))
     for finding in findings:
-        name = f"{finding.kind} {finding.name}: " if finding.kind not in {"site", "settings"} else ""
-        mark = output.state(f"{finding.level}")
-        output.show(output.Text.assemble(mark, " " * (9 - len(finding.level)), output.text(f"{name}{finding.text}")))
+        name = "" if finding.kind in {"site", "settings"} else f"{finding.kind} {finding.name}: "
+        lines.add_row(output.state(finding.level), output.text(f"{name}{finding.text}"))
+    output.show(*([lines] if lines.row_count else []))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TextIO
+from typing import IO, TextIO
 
 
 def prepare() -> None:
@@ -39,6 +39,6 @@ def finish() -> None:
     write("", sys.stderr)
 
 
-def nobody_reads(stream: TextIO) -> None:
+def nobody_reads(stream: IO[str]) -> None:
     """Let what is still to be written to `stream` go nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

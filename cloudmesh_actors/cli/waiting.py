@@ -11,6 +11,7 @@ import typer
 from cloudmesh_actors import actor, jobs, roster
 from cloudmesh_actors.cli import output, streams
 from cloudmesh_actors.cli.exits import ExitCode
+from cloudmesh_actors.cli.nodeviews import is_per_node
 from cloudmesh_actors.errors import JobTimeout
 from cloudmesh_actors.jobs import Job, State
 
@@ -203,15 +204,6 @@ def _nodes(result: Any) -> str:
         return ""
     failed = sum(not entry["ok"] for entry in result)
     return f": {output.counted(len(result) - failed, 'node')} ok" + (f", {failed:,} failed" if failed else "")
-
-
-def is_per_node(result: Any) -> bool:
-    """Whether a result is an array with an entry per node."""
-    return (
-        isinstance(result, list)
-        and bool(result)
-        and all(isinstance(entry, dict) and {"node", "ok"} <= entry.keys() for entry in result)
-    )
 
 
 def code_of(job: Job) -> ExitCode:
