@@ -27,6 +27,10 @@ PING = bytes.fromhex("0600ff06000011be80000000")
 READY_S = 10.0
 
 
+#: Addresses on the IPMB: of the BMC, of a controller behind it, and of one that its sensors name but is not there.
+BMC, BEHIND, ABSENT = 0x20, 0x2C, 0x2E
+
+
 @dataclass(frozen=True)
 class Sensor:
     """One analog sensor: the value is ``raw * m * 10**r_exponent`` in `unit`, raw being a byte of `number_format`."""
@@ -44,6 +48,8 @@ class Sensor:
     #: Raw limits: upper non-recoverable, critical, non-critical, lower non-recoverable, critical, non-critical.
     limits: Sequence[int | None] = (None,) * 6
     scanning: bool = True
+    #: The controller that owns the sensor, on the IPMB; the BMC is 0x20.
+    owner: int = BMC
 
 
 TEMPERATURE, VOLTAGE, CURRENT, FAN = 1, 2, 3, 4
@@ -62,7 +68,8 @@ SENSORS = (
     Sensor(22, "PSU2 Power", CURRENT, "Watts", 92, "power_supply", 2, m=2),
 )
 
-#: What one BMC more has, to be read with `ODD_SENSORS`: bytes below zero, no reading, a current, a number for a name.
+#: More that is met in the field: values below zero, no reading, a current, numbers for names, equal names, a sensor of
+#: a controller behind the BMC.
 ODD_SENSORS = (
     *SENSORS,
     Sensor(23, "Margin", TEMPERATURE, "degrees_C", 0xF6, number_format="2s_complement"),
@@ -73,6 +80,7 @@ ODD_SENSORS = (
     Sensor(28, "AB", TEMPERATURE, "degrees_C", 21),
     Sensor(29, "Same", TEMPERATURE, "degrees_C", 22),
     Sensor(30, "Same", TEMPERATURE, "degrees_C", 23),
+    Sensor(31, "ME Temp", TEMPERATURE, "degrees_C", 44, limits=HOT, owner=BEHIND),
 )
 
 CONTROLLER_RECORD = """
@@ -91,7 +99,7 @@ endsdr
 """
 SENSOR_RECORD = """
 sdr type 1
-\tsensor_owner_id\t0x20
+\tsensor_owner_id\t{sensor.owner:#04x}
 \tsensor_owner_lun\t0
 \tchannel_number\t0
 \tsensor_number\t{sensor.number}
@@ -286,9 +294,11 @@ def write_bmc(
         "mc_setbmc 0x20",
         f"mc_add 0x20 0 no-device-sdrs 0x23 {firmware} 0x9f 0x1291 0xf02 persist_sdr",
         "sel_enable 0x20 1000 0x0a",
+        f"mc_add {BEHIND:#04x} 1 no-device-sdrs 0x23 1 0 0x01 0x157 0xf02",
         *(line for sensor in sensors for line in _sensor_commands(sensor, folder)),
         "sensor_add 0x20 0 99 8 0x6f",
         "mc_enable 0x20",
+        f"mc_enable {BEHIND:#04x}",
     ]
     (folder / "node.emu").write_text("\n".join(commands) + "\n")
     return RealBmc(folder, address, port, sensors)
@@ -307,16 +317,18 @@ def _access(sensor: Sensor) -> str:
 
 
 def _sensor_commands(sensor: Sensor, folder: Path) -> list[str]:
-    number = sensor.number
+    if sensor.owner == ABSENT:
+        return []
+    number, place = sensor.number, f"{sensor.owner:#04x} 0 {sensor.number}"
     polled = f' poll 50 file "{folder}/cpu1"' if number == 1 else ""
     enabled = "".join("0" if limit is None else "1" for limit in sensor.limits)
     values = " ".join(f"{limit or 0:#04x}" for limit in sensor.limits)
     scanning = "scanning" if sensor.scanning else "no-scanning"
     return [
-        f"sensor_add 0x20 0 {number} {sensor.kind} 0x01{polled}",
-        f"sensor_set_value 0x20 0 {number} {sensor.raw} 0",
-        f"sensor_set_threshold 0x20 0 {number} readable {enabled} {values}",
-        f"sensor_set_event_support 0x20 0 {number} enable {scanning} per-state " + " ".join(["000111111000000"] * 4),
+        f"sensor_add {place} {sensor.kind} 0x01{polled}",
+        f"sensor_set_value {place} {sensor.raw} 0",
+        f"sensor_set_threshold {place} readable {enabled} {values}",
+        f"sensor_set_event_support {place} enable {scanning} per-state " + " ".join(["000111111000000"] * 4),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from cloudmesh_actors.clients.ipmi.deadline import Deadline
 from cloudmesh_actors.clients.ipmi.faults import Subject
-from cloudmesh_actors.clients.ipmi.session import CommandRefused
+from cloudmesh_actors.clients.ipmi.session import AnswerLost, CommandRefused, Controller
 
 DEVICE_ID = bytes.fromhex("2001030851 9f a20200 0001".replace(" ", ""))
 CANNOT = 0xC1
@@ -40,6 +40,8 @@ class ScriptedBmc:
     in_a_circle: bool = False
     readings: dict[int, bytes] = field(default_factory=dict)
     limits: dict[int, bytes] = field(default_factory=dict)
+    #: Readings of a controller behind the BMC; None when it does not answer.
+    behind: dict[int, bytes] | None = None
     more: dict[tuple[int, int], Callable[[bytes], Answer]] = field(default_factory=dict)
     address: str = "127.0.0.1"
     seconds: float = 20.0
@@ -67,6 +69,16 @@ class ScriptedBmc:
         if code:
             raise CommandRefused(netfn, command, code)
         return answer
+
+    def request_via(
+        self, controller: Controller, netfn: int, command: int, data: bytes = b"", *, lun: int = 0
+    ) -> bytes:
+        self.sent.append((netfn, command, data))
+        if self.behind is None:
+            raise AnswerLost
+        if data[0] not in self.behind:
+            raise CommandRefused(netfn, command, 0xD4)
+        return self.behind[data[0]]
 
     def count(self, netfn: int, command: int) -> int:
         return sum((netfn, command) == (n, c) for n, c, _ in self.sent)

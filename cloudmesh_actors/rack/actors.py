@@ -19,8 +19,6 @@ from cloudmesh_actors.rack.power import Powering
 
 T = TypeVar("T")
 
-housekeeping = records.Housekeeping()
-
 
 @actor("rack")
 def read_sensors(nodes: Nodes) -> list[NodeResult]:
@@ -31,7 +29,6 @@ def read_sensors(nodes: Nodes) -> list[NodeResult]:
     began = datetime.now(UTC)
     results = _each(nodes, lambda node: {"readings": _converse(node, _read)}, readings=[], time=_iso(began))
     records.remember(results, began)
-    housekeeping.sometimes()
     return results
 
 

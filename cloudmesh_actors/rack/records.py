@@ -6,9 +6,8 @@ means, lows and highs, about 2 kB, which is kept for the setting `sensor_keep_da
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
@@ -134,20 +133,6 @@ def prune(now: datetime | None = None, *, keep_days: int | None = None, of: Stor
     with target.write() as connection:
         connection.execute(days.delete().where(days.c.start < oldest))
         connection.execute(latest_readings.delete().where(latest_readings.c.at < oldest))
-
-
-class Housekeeping:
-    """Prunes every so often, whoever asks: `sometimes()` costs nothing in between."""
-
-    def __init__(self, every_s: float = 3600.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._every, self._clock = every_s, clock
-        self._due = clock()
-
-    def sometimes(self) -> None:
-        """Prune when the last time is long ago."""
-        if self._clock() >= self._due:
-            self._due = self._clock() + self._every
-            prune()
 
 
 # -- rows

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 from ipmi_farm import (
+    ABSENT,
+    BEHIND,
     ODD_SENSORS,
     PASSWORD,
     SENSORS,
@@ -380,6 +382,23 @@ class TestNothingIsLeftBehind:
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class TestControllersBehind:
+    def test_one_that_is_not_there_costs_its_own_sensors_only(self, tmp_path: Path, connect: Connect) -> None:
+        sensors = [*SENSORS[:1], *(replace(SENSORS[1], number=n, name=f"Gone {n}", owner=ABSENT) for n in (50, 51))]
+        with farm(tmp_path / "farm", 1, sensors) as [machine], connect(machine) as client:
+            assert [reading.value for reading in client.sensors()] == [31.0, None, None]
+
+    def test_its_answers_come_through_a_rough_network_too(self, tmp_path: Path, connect: Connect) -> None:
+        sensors = [*SENSORS[:1], *(replace(SENSORS[n], owner=BEHIND) for n in (1, 2))]
+        with (
+            farm(tmp_path / "farm", 1, sensors) as [machine],
+            proxy(machine.address, machine.port, doubling(0.02)) as between,
+            connect(between, open_session=Session) as client,
+        ):
+            for _ in range(5):
+                assert [reading.value for reading in client.sensors()] == [31.0, 32.0, 33.0]
 
 
 class TestRepositories:

@@ -19,6 +19,7 @@ from cloudmesh_actors.site.model import Bmc
 GET_POWER, CHASSIS_CONTROL, CHASSIS_STATUS = (0x2C, 0x02), (0x00, 0x02), (0x00, 0x01)
 SCANNED, NOT_SCANNED, UNAVAILABLE = 0xC0, 0x80, 0xE0
 READABLE_LIMITS = 1 << 2
+BEHIND = 0x2C
 
 Connect = Callable[..., IpmiClient]
 
@@ -73,10 +74,28 @@ class TestReadings:
 
         assert (reading.value, reading.state) == (None, "no reading")
 
-    def test_another_controllers_sensor_is_not_read_from_the_bmc(self, connect: Connect) -> None:
-        bmc = ScriptedBmc([full_record(1, at5=0x2C)], readings={1: bytes([42, SCANNED, 0])})
+    def test_another_controllers_sensor_is_asked_of_that_one(self, connect: Connect) -> None:
+        own, other = bytes([42, SCANNED, 0]), bytes([60, SCANNED, 0])
+        bmc = ScriptedBmc([full_record(1), full_record(1, at5=BEHIND)], readings={1: own}, behind={1: other})
+
+        with connect(bmc) as client:
+            assert [reading.value for reading in client.sensors()] == [42.0, 60.0]
+
+    def test_a_controller_that_refuses_gives_no_reading(self, connect: Connect) -> None:
+        assert only_reading(connect, ScriptedBmc([full_record(1, at5=BEHIND)], behind={})).state == "no reading"
+
+    def test_a_controller_that_does_not_answer_is_not_asked_again(self, connect: Connect) -> None:
+        bmc = ScriptedBmc([full_record(number, at5=BEHIND) for number in range(3)])
+
+        with connect(bmc) as client:
+            assert {reading.state for reading in client.sensors()} == {"no reading"}
+        assert bmc.count(0x04, 0x2D) == 1
+
+    def test_software_on_the_node_is_not_asked(self, connect: Connect) -> None:
+        bmc = ScriptedBmc([full_record(1, at5=0x41)], behind={1: bytes([42, SCANNED, 0])})
 
         assert only_reading(connect, bmc).state == "no reading"
+        assert bmc.count(0x04, 0x2D) == 0
 
     def test_a_curve_that_the_record_does_not_tell_is_asked_for(self, connect: Connect) -> None:
         bmc = ScriptedBmc(

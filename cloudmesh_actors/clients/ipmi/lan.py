@@ -35,7 +35,7 @@ from cloudmesh_actors.clients.ipmi.repository import (
     get_device_id,
 )
 from cloudmesh_actors.clients.ipmi.sdr import Sensor, state_from_bits
-from cloudmesh_actors.clients.ipmi.session import AnswerLost, CommandRefused, Session
+from cloudmesh_actors.clients.ipmi.session import AnswerLost, CommandRefused, Controller, Session
 from cloudmesh_actors.errors import NodeError, OutcomeUnknown, ProtocolError
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ NO_READING_NOW = frozenset({0xC0, 0xC3, 0xCB, 0xCD, 0xCE, 0xD3, 0xD5, 0xFF})
 
 #: Bits of the second byte of Get Sensor Reading (table 35-15).
 SCANNING, UNAVAILABLE = 0b0100_0000, 0b0010_0000
+
+#: A sensor's owner with this bit is software on the node, which cannot be asked from here.
+SYSTEM_SOFTWARE = 0b1
 
 #: Get Power Reading of DCMI: group extension 0xDC, mode "system power statistics".
 DCMI, DCMI_GET_POWER = 0xDC, 0x02
@@ -72,7 +75,7 @@ class Known:
 
     repository: Hashable
     until: float
-    limits: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    limits: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
     has_dcmi: bool = True
 
 
@@ -117,6 +120,7 @@ class IpmiClient:
         self._subject = Subject(bmc.node, bmc.address, bmc.port, bmc.user)
         self._memory, self._clock = memory, clock
         self._device: DeviceId | None = None
+        self._mute: set[Controller] = set()
         deadline = Deadline(seconds, str(self._subject))
         with ExitStack() as stack:
             stack.enter_context(conversation(bmc.address, bmc.port, locks, deadline))
@@ -198,7 +202,7 @@ class IpmiClient:
     def _limits(self, sensor: Sensor, known: Known) -> bytes:
         if not sensor.has_readable_thresholds:
             return sensor.fixed_thresholds
-        place = sensor.lun, sensor.number
+        place = sensor.owner, sensor.lun, sensor.number
         if place not in known.limits:
             known.limits[place] = self._answer_if_any(GET_SENSOR_THRESHOLDS, sensor, bytes([sensor.number]))
         return known.limits[place]
@@ -209,14 +213,25 @@ class IpmiClient:
         return self._answer_if_any(GET_SENSOR_FACTORS, sensor, bytes([sensor.number, raw]))[1:7]
 
     def _answer_if_any(self, command: int, sensor: Sensor, body: bytes) -> bytes:
-        """The answer to a sensor command; empty when the sensor cannot be asked now, or is another controller's."""
-        if not sensor.is_own:
+        """The answer to a sensor command; empty when the sensor cannot be asked now."""
+        try:
+            if sensor.is_own:
+                return self._session.request(SENSOR, command, body, lun=sensor.lun)
+            return self._answer_from_behind(command, sensor, body)
+        except CommandRefused as refusal:
+            if sensor.is_own and refusal.code not in NO_READING_NOW:
+                raise
+            return b""
+
+    def _answer_from_behind(self, command: int, sensor: Sensor, body: bytes) -> bytes:
+        """What the controller that owns the sensor answers. A mute one is not asked again in this conversation."""
+        controller = Controller(sensor.owner, sensor.channel)
+        if sensor.owner & SYSTEM_SOFTWARE or controller in self._mute:
             return b""
         try:
-            return self._session.request(SENSOR, command, body, lun=sensor.lun)
-        except CommandRefused as refusal:
-            if refusal.code not in NO_READING_NOW:
-                raise
+            return self._session.request_via(controller, SENSOR, command, body, lun=sensor.lun)
+        except AnswerLost:
+            self._mute.add(controller)
             return b""
 
     def _dcmi_power(self, known: Known, now: datetime) -> Iterator[Reading]:

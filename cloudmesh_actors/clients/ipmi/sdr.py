@@ -122,9 +122,10 @@ class Formula:
         linear = (self.m * x + self.b * 10.0**self.b_exponent) * 10.0**self.r_exponent
         curve = LINEARIZATIONS[0 if self.needs_factors else self.linearization]
         try:
-            return float(f"{curve(linear):.9g}")  # 3.3, not 3.3000000000000003
+            value = float(f"{curve(linear):.9g}")  # 3.3, not 3.3000000000000003
         except (ValueError, ZeroDivisionError, OverflowError):
             return None
+        return value if math.isfinite(value) else None
 
     def with_factors(self, factors: bytes) -> Formula:
         """This formula with the six bytes of Get Sensor Reading Factors (without "next reading")."""

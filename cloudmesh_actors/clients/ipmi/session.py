@@ -20,6 +20,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from socket import SOCK_DGRAM, gaierror, getaddrinfo
 from socket import socket as Socket
 from types import TracebackType
@@ -58,6 +59,9 @@ SHA1, SHA256 = 1, 256
 #: How long the answer to a command that must not be repeated is waited for, in seconds.
 PATIENCE_S = 3.0
 
+#: How long a controller behind the BMC is waited for, in seconds, and how often it is asked.
+BRIDGE_PATIENCE_S, BRIDGE_SENDINGS = 0.7, 3
+
 #: How long the confirmation of Close Session is waited for before it is sent once more, in seconds.
 CLOSING_S = 0.3
 
@@ -81,6 +85,14 @@ class CommandRefused(Exception):
 
 class AnswerLost(Exception):
     """A command that must not be repeated was sent, and no answer came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """A management controller behind the BMC: its address on the IPMB, and the BMC's channel to it."""
+
+    address: int
+    channel: int
 
 
 class Session(simplesession.Session):  # type: ignore[misc]
@@ -120,7 +132,8 @@ class Session(simplesession.Session):  # type: ignore[misc]
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.subject, self.deadline = subject, deadline
-        self._clock, self._cipher, self._patience = clock, cipher, patience
+        self._clock, self._cipher = clock, cipher
+        self._patience = self._patience_with_bmc = patience
         self._timer = timer or Retransmission()
         self._is_repeating = False
         self._refusals = self._garbled = 0
@@ -151,13 +164,27 @@ class Session(simplesession.Session):  # type: ignore[misc]
             Unreachable, DeadlineExceeded: no answer came.
         """
         for wait in (*BUSY_WAITS_S, None):
-            code, answer = self._exchange(netfn, command, data, lun, repeat)
+            code, answer = self._exchange(netfn, command, data, lun, repeat=repeat)
             if code != faults.NODE_BUSY or wait is None:
                 break
             time.sleep(min(wait, self.deadline.check()))
-        if code:
-            raise CommandRefused(netfn, command, code)
-        return answer
+        return _unless_refused(netfn, command, code, answer)
+
+    def request_via(
+        self, controller: Controller, netfn: int, command: int, data: bytes = b"", *, lun: int = 0
+    ) -> bytes:
+        """Have the BMC pass a command on to a controller behind it, and wait for its answer (IPMI 2.0 §22.7).
+
+        Raises:
+            CommandRefused: the BMC or the controller answered with a completion code other than 0.
+            AnswerLost: the controller is not there, or does not answer.
+            DeadlineExceeded: the conversation's time is over.
+        """
+        for _ in range(BRIDGE_SENDINGS):
+            with suppress(AnswerLost):
+                code, answer = self._exchange(netfn, command, data, lun, repeat=False, via=controller)
+                return _unless_refused(netfn, command, code, answer)
+        raise AnswerLost
 
     def close(self) -> None:
         """Tell the BMC to end the session, and give the socket back. Raises nothing; may be called twice."""
@@ -179,11 +206,15 @@ class Session(simplesession.Session):  # type: ignore[misc]
     ) -> None:
         self.close()
 
-    def _exchange(self, netfn: int, command: int, data: bytes, lun: int, repeat: bool) -> tuple[int, bytes]:
+    def _exchange(
+        self, netfn: int, command: int, data: bytes, lun: int, *, repeat: bool, via: Controller | None = None
+    ) -> tuple[int, bytes]:
         self.deadline.check()
         self.request_entry.clear()
+        self._patience = self._patience_with_bmc if via is None else BRIDGE_PATIENCE_S
+        bridge = {} if via is None else {"addr": via.address, "channel": via.channel}
         try:
-            answer = self.raw_command(netfn, command, data=data, retry=repeat, rslun=lun)
+            answer = self.raw_command(netfn, command, bridge_request=bridge, data=data, retry=repeat, rslun=lun)
         except IpmiException as error:  # the BMC ended the session
             raise faults.login_failed(self.subject, str(error)) from None
         finally:
@@ -397,6 +428,12 @@ class Session(simplesession.Session):  # type: ignore[misc]
         """What pyghmi calls when a login fails; `close` is what ends a session."""
         self.logged, self.logging, self.broken = 0, False, True
         return {"success": True}
+
+
+def _unless_refused(netfn: int, command: int, code: int, answer: bytes) -> bytes:
+    if code:
+        raise CommandRefused(netfn, command, code)
+    return answer
 
 
 def _check_lengths(subject: Subject, password: str) -> None:
