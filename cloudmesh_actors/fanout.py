@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from cloudmesh_actors import logs
-from cloudmesh_actors.errors import CloudmeshError, NodeError
-from cloudmesh_actors.runs import Run
+from cloudmesh_actors.errors import CloudmeshError, JobAborted, NodeError
+from cloudmesh_actors.runs import HandedBack, Run
 
 #: How often the fan-out looks whether its job was aborted while no node ends, in seconds.
 TICK_S = 0.5
@@ -24,8 +24,8 @@ def each(nodes: Sequence[str], work: Callable[[str], Mapping[str, Any]], *, widt
 
     An outcome is `{"node", "ok", "error", "error_kind", …}` with what `work` returned. A `NodeError` that `work`
     raises is that node's outcome, and so, as kind "bug" and with a traceback in the log, is any other exception: one
-    node never costs the others. Between nodes the run may stop: nodes that have begun are waited for, the others are
-    not begun.
+    node never costs the others. Between nodes the run may stop: nodes that have begun are waited for and recorded, the
+    others are not begun.
 
     Raises:
         JobAborted, HandedBack: the run was to stop at this safe point.
@@ -35,14 +35,19 @@ def each(nodes: Sequence[str], work: Callable[[str], Mapping[str, Any]], *, widt
     total = len(set(nodes))
     with ThreadPoolExecutor(max_workers=max(1, min(width, total)), thread_name_prefix="node") as pool:
         running: set[Future[Outcome]] = set()
-        while True:
-            run.checkpoint()
-            _fill(running, waiting, pool, work, width)
-            if not running:
-                break
-            ended, running = wait(running, TICK_S, FIRST_COMPLETED)
-            for future in ended:
-                _record(future.result(), outcomes, run, total)
+        try:
+            while True:
+                run.checkpoint()
+                _fill(running, waiting, pool, work, width)
+                if not running:
+                    break
+                for future in wait(running, TICK_S, FIRST_COMPLETED).done:
+                    running.discard(future)
+                    _record(future.result(), outcomes, run, total)
+        finally:  # the run stops here: what has begun still counts
+            for future in wait(running).done:
+                if future.exception() is None:
+                    _record(future.result(), outcomes, run, total)
     return [outcomes[node] for node in nodes]
 
 
@@ -68,6 +73,8 @@ def _fill(
 def _one(node: str, work: Callable[[str], Mapping[str, Any]]) -> Outcome:
     try:
         return {"node": node, "ok": True, "error": None, "error_kind": None, **work(node)}
+    except (JobAborted, HandedBack):  # the node came to a safe point of its own
+        raise
     except NodeError as error:
         log.warning("node.failed", node=node, kind=error.kind, error=str(error))
         return {"node": node, "ok": False, "error": str(error), "error_kind": error.kind}

@@ -16,8 +16,10 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from cloudmesh_actors.errors import JobAborted
-from cloudmesh_actors.steps import node_outcomes, steps
+from cloudmesh_actors import logs
+from cloudmesh_actors.errors import JobAborted, StoreUnavailable
+from cloudmesh_actors.logs import redact
+from cloudmesh_actors.steps import node_outcomes, steps, storable
 from cloudmesh_actors.store import Store
 
 #: Progress and node outcomes are written at most this often, in seconds.
@@ -25,6 +27,8 @@ WRITE_EVERY_S = 0.25
 
 #: An abort is noticed at the first safe point after this long, in seconds.
 LOOK_FOR_ABORT_EVERY_S = 0.5
+
+log = logs.get_logger()
 
 
 class HandedBack(Exception):
@@ -95,6 +99,7 @@ class RecordedRun(Run):
         self.job_id, self.step_id, self.number = job_id, step_id, number
         self._store, self._stopping, self._clock = store, stopping, clock
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()  # what is newer must not be overtaken by what is older
         self._pending: dict[str, dict[str, Any]] = {}
         self._progress: dict[str, Any] | None = None
         self._written_at = self._looked_at = clock()
@@ -102,6 +107,7 @@ class RecordedRun(Run):
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         with self._lock:
+            note = storable(redact.text(note))
             self._progress = {"progress_done": done, "progress_total": total, "progress_note": note or None}
         self._flush_sometimes()
 
@@ -109,17 +115,27 @@ class RecordedRun(Run):
         if self._stopping.grace_is_over():
             raise HandedBack
         now = self._clock()
-        if not self._aborted and now - self._looked_at >= LOOK_FOR_ABORT_EVERY_S:
+        if now - self._looked_at >= LOOK_FOR_ABORT_EVERY_S:
             self._looked_at = now
-            self._aborted = self._abort_was_asked()
+            self.look_for_abort()
         if self._aborted:
             raise JobAborted(f"The job {self.job_id} was aborted.")
+
+    def look_for_abort(self) -> bool:
+        """Whether somebody asked to stop, as far as the store can tell now."""
+        try:
+            with self._store.read() as connection:
+                asked = connection.scalar(sa.select(steps.c.abort_at).where(steps.c.id == self.step_id))
+        except StoreUnavailable:  # the task goes on: its outcome can wait for the store
+            asked = None
+        self._aborted = self._aborted or asked is not None
+        return self._aborted
 
     def outcome(
         self, node: str, ok: bool, error: str | None = None, error_kind: str | None = None, data: Any = None
     ) -> None:
-        row = {"ok": ok, "error": error, "error_kind": error_kind, "at": self._clock(),
-               "data": None if data is None else orjson.dumps(data).decode()}  # fmt: skip
+        row = {"ok": ok, "error": None if error is None else storable(redact.text(error)), "error_kind": error_kind,
+               "at": self._clock(), "data": None if data is None else orjson.dumps(data).decode()}  # fmt: skip
         with self._lock:
             self._pending[node] = row
         self._flush_sometimes()
@@ -128,7 +144,8 @@ class RecordedRun(Run):
         return {node: outcome for node, outcome in self._recorded().items() if outcome.ok is not None}
 
     def mark(self, node: str, stage: str) -> None:
-        row = {"step_id": self.step_id, "node": node, "stage": stage, "ok": None, "at": self._clock()}
+        row = {"step_id": self.step_id, "node": node, "stage": stage, "ok": None, "error": None, "error_kind": None,
+               "data": None, "at": self._clock()}  # fmt: skip
         with self._store.write(durable=True) as connection:
             insert = self._store.insert(node_outcomes).values(row)
             connection.execute(insert.on_conflict_do_update(index_elements=["step_id", "node"], set_=row))
@@ -137,29 +154,46 @@ class RecordedRun(Run):
         return {n: o.stage for n, o in self._recorded().items() if o.ok is None and o.stage is not None}
 
     def flush(self, *, durable: bool = False) -> None:
-        """Write what is held back. The engine calls it before it records the outcome of the run."""
+        """Write what is held back. The engine calls it before it records the outcome of the run.
+
+        Raises:
+            StoreUnavailable: nothing is lost, it is still held back.
+        """
+        with self._flushing:
+            with self._lock:
+                pending, progress = dict(self._pending), self._progress
+                self._written_at = self._clock()
+            if pending or progress:
+                with self._store.write(durable=durable) as connection:
+                    self._write(connection, pending, progress)
+                self._forget(pending, progress)
+
+    def _write(
+        self, connection: sa.Connection, pending: dict[str, dict[str, Any]], progress: dict[str, Any] | None
+    ) -> None:
+        if pending:
+            rows = [{"step_id": self.step_id, "node": node, **row} for node, row in pending.items()]
+            insert = self._store.insert(node_outcomes)
+            same = {name: insert.excluded[name] for name in ("ok", "error", "error_kind", "data", "at")}
+            connection.execute(insert.on_conflict_do_update(index_elements=["step_id", "node"], set_=same), rows)
+        if progress:
+            connection.execute(sa.update(steps).where(steps.c.id == self.step_id).values(progress))
+
+    def _forget(self, pending: dict[str, dict[str, Any]], progress: dict[str, Any] | None) -> None:
         with self._lock:
-            pending, self._pending = self._pending, {}
-            progress, self._progress = self._progress, None
-            self._written_at = self._clock()
-        if not pending and not progress:
-            return
-        rows = [{"step_id": self.step_id, "node": node, **row} for node, row in pending.items()]
-        with self._store.write(durable=durable) as connection:
-            if rows:
-                insert = self._store.insert(node_outcomes)
-                same = {name: insert.excluded[name] for name in ("ok", "error", "error_kind", "data", "at")}
-                connection.execute(insert.on_conflict_do_update(index_elements=["step_id", "node"], set_=same), rows)
-            if progress:
-                connection.execute(sa.update(steps).where(steps.c.id == self.step_id).values(progress))
+            for node, row in pending.items():
+                if self._pending.get(node) is row:
+                    del self._pending[node]
+            if self._progress is progress:
+                self._progress = None
 
     def _flush_sometimes(self) -> None:
-        if self._clock() - self._written_at >= WRITE_EVERY_S:
+        if self._clock() - self._written_at < WRITE_EVERY_S or self._flushing.locked():
+            return
+        try:
             self.flush()
-
-    def _abort_was_asked(self) -> bool:
-        with self._store.read() as connection:
-            return connection.scalar(sa.select(steps.c.abort_at).where(steps.c.id == self.step_id)) is not None
+        except StoreUnavailable as error:
+            log.warning("progress.held_back", error=str(error), advice="it is written when the store is back")
 
     def _recorded(self) -> dict[str, NodeOutcome]:
         return recorded_outcomes(self._store, self.step_id)

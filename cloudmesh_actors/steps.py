@@ -12,16 +12,17 @@ badly, so that a job's state can be read, and filtered by, from its root row alo
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from cloudmesh_actors.store import Store, metadata
+from cloudmesh_actors.store import Store, dialect_insert, metadata
 
 
 class State(StrEnum):
@@ -143,42 +144,46 @@ class Verdict(StrEnum):
 
 
 class Claim(NamedTuple):
-    """The verdict, and how often the step ran before."""
+    """The verdict, how often the step ran before, and the job that it belongs to."""
 
     verdict: Verdict
     runs: int = 0
+    root_id: str = ""
 
 
 def insert(connection: Connection, store: Store, queued: Sequence[Queued]) -> None:
     """Record steps as queued, and count them on their jobs' root rows. A step that has a row keeps it."""
-    rows = [{**step._asdict(), "state": State.QUEUED, "runs": 0, "open_steps": 0, "failed_steps": 0, "aborted_steps": 0}
-            for step in queued]  # fmt: skip
-    children = Counter(step.root_id for step in queued if step.root_id != step.id)
-    if not children:
-        connection.execute(store.insert(steps).on_conflict_do_nothing(), rows)
+    rows = [{**step._asdict(), "state": State.QUEUED.value, "runs": 0, "open_steps": 0, "failed_steps": 0,
+             "aborted_steps": 0} for step in queued]  # fmt: skip
+    new, and_tell = _insertions(store.is_sqlite)
+    if all(step.root_id == step.id for step in queued):
+        connection.execute(new, rows)
         return
-    known = set(connection.scalars(sa.select(steps.c.id).where(steps.c.id.in_([row["id"] for row in rows]))))
-    fresh = [row for row in rows if row["id"] not in known]
-    if fresh:
-        connection.execute(sa.insert(steps), fresh)
-    for root_id, count in Counter(row["root_id"] for row in fresh if row["root_id"] != row["id"]).items():
-        connection.execute(
-            sa.update(steps)
-            .where(steps.c.id == root_id)
-            .values(open_steps=steps.c.open_steps + count, job_ended_at=None)
-        )
+    lock(connection, {step.root_id for step in queued if step.root_id != step.id})
+    fresh = set(connection.scalars(and_tell, rows))
+    below = Counter(step.root_id for step in queued if step.id in fresh and step.root_id != step.id)
+    for root_id, count in sorted(below.items()):
+        more = {"open_steps": steps.c.open_steps + count, "job_ended_at": None}
+        connection.execute(sa.update(steps).where(steps.c.id == root_id).values(more))
 
 
 def look(connection: Connection, step_id: str) -> Claim:
     """What may be done with a step, without changing anything."""
-    row = connection.execute(
-        sa.select(steps.c.state, steps.c.runs, steps.c.abort_at).where(steps.c.id == step_id)
-    ).one_or_none()
+    row = connection.execute(_LOOK, {"step": step_id}).one_or_none()
     if row is None:
         return Claim(Verdict.UNKNOWN)
     if row.state in ENDED:
-        return Claim(Verdict.RECORDED, row.runs)
-    return Claim(Verdict.ABORTED if row.abort_at else Verdict.RUN, row.runs)
+        return Claim(Verdict.RECORDED, row.runs, row.root_id)
+    return Claim(Verdict.ABORTED if row.abort_at else Verdict.RUN, row.runs, row.root_id)
+
+
+def claim(connection: Connection, started: Started) -> Claim:
+    """Look at a step and, if it may run, record that it does: between the two nobody can abort it."""
+    lock(connection, {started.step_id})
+    seen = look(connection, started.step_id)
+    if seen.verdict is Verdict.RUN:
+        start(connection, [started])
+    return seen
 
 
 def start(connection: Connection, started: Iterable[Started]) -> None:
@@ -190,17 +195,31 @@ def start(connection: Connection, started: Iterable[Started]) -> None:
 
 def end(connection: Connection, ended: Sequence[Ended]) -> None:
     """Record how runs ended, each step's outcome once, and settle the counts of their jobs."""
-    below = [e for e in ended if e.step_id != e.root_id and e.state in ENDED]
-    already = _ended_ids(connection, [e.step_id for e in below]) if below else set()
-    rows = [_end_values(e) for e in ended]
-    connection.execute(_END, rows)
-    for e in below:
-        if e.step_id not in already:
-            _settle_root(connection, e)
+    below = {e.step_id: e for e in reversed(ended) if e.step_id != e.root_id and e.state in ENDED}
+    if below:
+        lock(connection, {name for e in ended for name in (e.step_id, e.root_id)})
+        for step_id in _ended_among(connection, list(below)):
+            del below[step_id]
+    connection.execute(_END, [_end_values(e) for e in ended])
+    by_root = defaultdict(list)
+    for e in below.values():
+        by_root[e.root_id].append(e)
+    for root_id, its in sorted(by_root.items()):
+        _settle_root(connection, root_id, its)
 
 
-def _ended_ids(connection: Connection, ids: list[str]) -> set[str]:
-    return set(connection.scalars(sa.select(steps.c.id).where(steps.c.id.in_(ids), steps.c.state.in_([*ENDED]))))
+def lock(connection: Connection, step_ids: Collection[str]) -> None:
+    """Lock rows in one order for all writers: two that lock them in different orders would wait for each other.
+
+    SQLite has one writer at a time anyway.
+    """
+    if connection.dialect.name != "sqlite" and step_ids:
+        query = sa.select(steps.c.id).where(steps.c.id.in_(step_ids)).order_by(steps.c.id)
+        connection.execute(query.with_for_update(key_share=True)).all()
+
+
+def _ended_among(connection: Connection, ids: list[str]) -> Sequence[str]:
+    return connection.scalars(sa.select(steps.c.id).where(steps.c.id.in_(ids), steps.c.state.in_([*ENDED]))).all()
 
 
 def _end_values(e: Ended) -> dict[str, Any]:
@@ -212,15 +231,17 @@ def _end_values(e: Ended) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _settle_root(connection: Connection, e: Ended) -> None:
+def _settle_root(connection: Connection, root_id: str, ended: Sequence[Ended]) -> None:
+    last = max(e.at for e in ended)
+    later = sa.case((steps.c.job_ended_at > last, steps.c.job_ended_at), else_=last)
     connection.execute(
         sa.update(steps)
-        .where(steps.c.id == e.root_id)
+        .where(steps.c.id == root_id)
         .values(
-            open_steps=steps.c.open_steps - 1,
-            failed_steps=steps.c.failed_steps + (e.state == State.FAILED),
-            aborted_steps=steps.c.aborted_steps + (e.state == State.ABORTED),
-            job_ended_at=e.at,
+            open_steps=steps.c.open_steps - len(ended),
+            failed_steps=steps.c.failed_steps + sum(e.state is State.FAILED for e in ended),
+            aborted_steps=steps.c.aborted_steps + sum(e.state is State.ABORTED for e in ended),
+            job_ended_at=sa.case((steps.c.state.in_([*ENDED]), later), else_=None),
         )
     )
 
@@ -228,19 +249,37 @@ def _settle_root(connection: Connection, e: Ended) -> None:
 def abort(connection: Connection, root_id: str, now: float) -> int:
     """End the queued steps of a job as aborted and ask its running ones to stop. Returns how many it reached."""
     of_job = steps.c.root_id == root_id
-    queued = connection.execute(
-        sa.select(steps.c.id).where(of_job, steps.c.state == State.QUEUED, steps.c.abort_at.is_(None))
-    ).all()
+    lock(connection, connection.scalars(sa.select(steps.c.id).where(of_job)).all())
+    queued = connection.scalars(sa.select(steps.c.id).where(of_job, steps.c.state == State.QUEUED)).all()
     asked = connection.execute(
         sa.update(steps).where(of_job, steps.c.state.not_in([*ENDED]), steps.c.abort_at.is_(None)).values(abort_at=now)
     )
-    error = "It was aborted before it began."
-    end_now = [Ended(row.id, root_id, State.ABORTED, now, error=error, error_type="JobAborted") for row in queued]
-    if end_now:
-        end(connection, end_now)
+    if queued:
+        end(connection, [never_begun(step_id, root_id, now) for step_id in queued])
     return asked.rowcount
 
 
+def never_begun(step_id: str, root_id: str, now: float) -> Ended:
+    """The outcome of a step that was aborted while it was queued."""
+    error = "It was aborted before it began."
+    return Ended(step_id, root_id, State.ABORTED, now, error=error, error_type="JobAborted")
+
+
+def storable(text: str) -> str:
+    """The text without what a database cannot hold: PostgreSQL takes no NUL, and neither takes half a character."""
+    return text.encode(errors="replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
+@lru_cache(maxsize=2)
+def _insertions(on_sqlite: bool) -> tuple[Any, Any]:
+    """The INSERT that leaves known steps alone, and the same that gives the ids of the new ones."""
+    new = dialect_insert(steps, on_sqlite).on_conflict_do_nothing()
+    return new, new.returning(steps.c.id)
+
+
+_LOOK = sa.select(steps.c.state, steps.c.runs, steps.c.abort_at, steps.c.root_id).where(
+    steps.c.id == sa.bindparam("step")
+)
 # spelled out: an IN list cannot go through executemany
 _OPEN = sa.or_(steps.c.state == State.QUEUED, steps.c.state == State.RUNNING)
 _START = (

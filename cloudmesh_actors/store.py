@@ -10,18 +10,18 @@ Two ways in, both context managers that give a `sqlalchemy.Connection`::
 
 On SQLite a write begins with BEGIN IMMEDIATE: a read transaction that turns into a write fails whatever the
 busy time-out is (https://www.sqlite.org/lang_transaction.html). Threads of one process queue on a lock of ours,
-processes on SQLite's.
+processes on SQLite's. A write inside a write of the same thread would wait for itself: do not nest them.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from cloudmesh_actors.errors import StoreError, StoreUnavailable
 
@@ -42,11 +43,22 @@ SCHEMA_VERSION = "0002"
 #: How long a writer waits for another process's transaction, in milliseconds.
 BUSY_TIMEOUT_MS = 30_000
 
-#: Kinds of file system (statfs f_type, see statfs(2)) on which SQLite's locks cannot be trusted.
-NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs"})
+#: What a PostgreSQL server that is away, or a network that is cut, may cost: seconds to connect, and until a dead
+#: connection is noticed.
+SERVER_OPTIONS = {
+    "connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}  # fmt: skip
 
-_WRITE = {"cloudmesh_write": True}
-_WRITE_DURABLY = {"cloudmesh_write": True, "cloudmesh_durable": True}
+#: Kinds of file system, as mount(8) names them, on which SQLite's locks cannot be trusted.
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs",
+     "fuse.glusterfs", "fuse.ceph", "fuse.beegfs"}
+)  # fmt: skip
+
+_WRITE = {"cloudmesh_synchronous": "NORMAL"}
+_WRITE_DURABLY = {"cloudmesh_synchronous": "FULL"}
+_SNAPSHOT = {"isolation_level": "REPEATABLE READ"}
 
 
 class Store:
@@ -57,10 +69,12 @@ class Store:
         self.url_masked = self.url.render_as_string(hide_password=True)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite_engine() if self.is_sqlite else self._server_engine()
-        self._writer = threading.RLock()
+        self._writer = threading.Lock()
+        self._file: tuple[int, int] | None = None
         if check_schema:
             with self._translated():
                 self._check_schema()
+                self._file = self._identity()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -69,8 +83,9 @@ class Store:
         Raises:
             StoreUnavailable: the database does not answer.
         """
+        self._check_file()
         with self._translated(), self.engine.connect() as connection:
-            yield connection
+            yield connection if self.is_sqlite else connection.execution_options(**_SNAPSHOT)
 
     @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[Connection]:
@@ -87,26 +102,27 @@ class Store:
             with self._translated(), self.engine.begin() as connection:
                 yield connection
             return
+        self._check_file()
         options = _WRITE_DURABLY if durable else _WRITE
-        with self._writer, self._translated(), self.engine.connect() as connection:
-            with connection.execution_options(**options).begin():
+        with self._turn(), self._translated(), self.engine.connect() as connection:
+            connection.execution_options(**options)
+            with connection.begin():
                 yield connection
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT of this database's dialect, for ON CONFLICT."""
-        if self.is_sqlite:
-            return sqlite.insert(table)
-        from sqlalchemy.dialects import postgresql  # not above: it is a tenth of a worker's time to start
-
-        return postgresql.insert(table)
+        return dialect_insert(table, self.is_sqlite)
 
     def upgrade(self) -> None:
         """Bring the schema to `SCHEMA_VERSION`. One process at a time does it, the others wait."""
         from cloudmesh_actors import migrations
 
         with self._translated(), self._upgrade_lock():
-            if self.schema_version() != SCHEMA_VERSION:
+            version = self.schema_version()
+            self._refuse_newer(version)
+            if version != SCHEMA_VERSION:
                 migrations.upgrade(self.engine)
+            self._file = self._identity()
 
     def schema_version(self) -> str | None:
         """The migration that the database is at; None when it is empty."""
@@ -148,23 +164,23 @@ class Store:
             )
 
     def _server_engine(self) -> Engine:
+        if self.url.drivername == "postgresql":
+            self.url = self.url.set(drivername="postgresql+psycopg")
         try:
-            return sa.create_engine(self.url, pool_pre_ping=True, pool_size=8, max_overflow=32)
+            return sa.create_engine(
+                self.url, pool_pre_ping=True, pool_size=8, max_overflow=32, connect_args=SERVER_OPTIONS
+            )
         except (ImportError, sa.exc.NoSuchModuleError) as error:
             raise StoreError(
                 f"The store {self.url_masked} needs a driver that is not installed: "
-                "pip install 'cloudmesh_actors[postgresql]' and begin the URL with postgresql+psycopg://."
+                "pip install 'cloudmesh_actors[postgresql]'."
             ) from error
 
     def _check_schema(self) -> None:
         version = self.schema_version()
+        self._refuse_newer(version)
         if version == SCHEMA_VERSION:
             return
-        if version is not None and version > SCHEMA_VERSION:
-            raise StoreError(
-                f"The store {self.url_masked} was made by a newer release (schema {version}, this one knows "
-                f"{SCHEMA_VERSION}): upgrade cloudmesh_actors here."
-            )
         if not self.is_sqlite:
             raise StoreError(
                 f"The store {self.url_masked} is at schema {version or 'none'}, this release needs {SCHEMA_VERSION}: "
@@ -172,14 +188,55 @@ class Store:
             )
         self.upgrade()
 
+    def _refuse_newer(self, version: str | None) -> None:
+        if version is not None and version > SCHEMA_VERSION:
+            raise StoreError(
+                f"The store {self.url_masked} was made by a newer release (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}): upgrade cloudmesh_actors here."
+            )
+
     @contextmanager
     def _upgrade_lock(self) -> Iterator[None]:
-        if not self.is_sqlite:  # PostgreSQL's migrations are run by hand, once
+        if not self.is_sqlite:  # the migrations themselves take an advisory lock there
             yield
             return
-        with Path(f"{self.url.database}.upgrade").open("w") as lock:
+        try:
+            lock = os.open(f"{self.url.database}.upgrade", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreUnavailable(f"The store {self.url_masked} cannot be written: {error.strerror}.") from error
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
+
+    # -- how it is watched
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._writer.acquire(timeout=BUSY_TIMEOUT_MS / 1000):
+            raise StoreUnavailable(f"The store {self.url_masked} is busy: other threads of this process write.")
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    def _check_file(self) -> None:
+        """Refuse a file that is not the one which was opened: what an open connection writes there would be lost."""
+        if self._file is not None and self._identity() != self._file:
+            raise StoreUnavailable(
+                f"The file of the store {self.url_masked} was deleted or replaced while it was in use: "
+                "restart what uses it (make workers-restart)."
+            )
+
+    def _identity(self) -> tuple[int, int] | None:
+        if not self.is_sqlite:
+            return None
+        try:
+            status = os.stat(self.url.database or "")  # noqa: PTH116 - asked at each use, and three times as fast
+        except OSError:
+            return (0, 0)
+        return status.st_dev, status.st_ino
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -187,29 +244,61 @@ class Store:
             yield
         except OperationalError as error:
             raise StoreUnavailable(f"The store {self.url_masked} does not answer: {_first_line(error)}.") from error
+        except sa.exc.TimeoutError as error:
+            raise StoreUnavailable(f"The store {self.url_masked} is busy: all connections are in use.") from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise StoreUnavailable(f"The store {self.url_masked} went away: {_first_line(error)}.") from error
+            if type(error) is DatabaseError:  # of its subclasses each says something else
+                raise StoreError(
+                    f"The store {self.url_masked} is damaged: {_first_line(error)}. Restore it from a backup, or move "
+                    "it away to begin anew."
+                ) from error
             raise
 
 
-@lru_cache(maxsize=1)
-def _opened(url: str, pid: int) -> Store:
-    del pid  # a fork must not share its parent's connections
-    return Store(url)
+def dialect_insert(table: sa.Table, on_sqlite: bool) -> Any:
+    """An INSERT of SQLite's or PostgreSQL's dialect, for ON CONFLICT."""
+    if on_sqlite:
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # not above: it is a tenth of a worker's time to start
+
+    return postgresql.insert(table)
+
+
+_opening = threading.RLock()
+_opened: dict[str, Store] = {}
+_inherited: list[Store] = []
 
 
 def current() -> Store:
     """The store that the settings name, opened once a process."""
     from cloudmesh_actors import settings
 
-    return _opened(settings.current().resolved_store_url, os.getpid())
+    url = settings.current().resolved_store_url
+    store = _opened.get(url)
+    if store is None:
+        with _opening:
+            store = _opened.get(url) or Store(url)
+            _opened[url] = store
+    return store
 
 
 def reset() -> None:
-    """Forget the opened store (tests, and a process whose settings changed)."""
-    if _opened.cache_info().currsize:
-        _opened.cache_clear()
+    """Close and forget the opened store (tests, and a process whose settings changed)."""
+    while _opened:
+        _opened.popitem()[1].close()
+
+
+def _leave_to_parent() -> None:
+    """A fork neither uses nor closes its parent's connections: both would harm the parent's locks and log."""
+    global _opening  # noqa: PLW0603 - a thread that is not here may have held it
+    _opening = threading.RLock()
+    _inherited.extend(_opened.values())
+    _opened.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def network_file_system(folder: Path) -> str | None:
@@ -225,13 +314,18 @@ def _kind_of_mount(folder: str, mountinfo: Sequence[str]) -> str | None:
     best, kind = "", ""
     for line in mountinfo:
         left, _, right = line.partition(" - ")
-        point = left.split()[4].replace("\\040", " ")
+        point = _unescaped(left.split()[4])
         if len(point) >= len(best) and (folder + "/").startswith(point.rstrip("/") + "/"):
             best, kind = point, right.split()[0]
-    return kind if kind in NETWORK_FILE_SYSTEMS or kind.startswith("fuse.sshfs") else None
+    return kind if kind in NETWORK_FILE_SYSTEMS else None
 
 
-def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _unescaped(path: str) -> str:
+    """Blanks, tabs, newlines and backslashes are written as three octal digits there."""
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path)
+
+
+def _open_sqlite(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -240,17 +334,16 @@ def _open_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    if options.get("cloudmesh_write"):
-        connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options.get('cloudmesh_durable') else 'NORMAL'}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    else:
+    synchronous = connection.get_execution_options().get("cloudmesh_synchronous")
+    if synchronous is None:
         connection.exec_driver_sql("BEGIN")
+        return
+    if connection.info.get("synchronous", "NORMAL") != synchronous:
+        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+        connection.info["synchronous"] = synchronous
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _first_line(error: DBAPIError) -> str:
-    return (
-        str(error.orig).strip().splitlines()[0].rstrip(".")
-        if error.orig and str(error.orig).strip()
-        else "no reason given"
-    )
+    text = str(error.orig or "").strip()
+    return text.splitlines()[0].rstrip(".") if text else "no reason given"
