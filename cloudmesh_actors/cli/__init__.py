@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cloudmesh_actors.errors import CloudmeshError
 
 __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `cm-actors` with `arguments`, by default those of this process; returns the exit code."""
+    """Run `cm-actors` with `arguments`, by default those of this process; returns the exit code.
+
+    No traceback reaches the user unless --debug asks for it: an error is a sentence on stderr.
+    """
     from cloudmesh_actors.cli import streams
+    from cloudmesh_actors.cli.exits import ExitCode
 
     streams.prepare()
-    code = _run(sys.argv[1:] if arguments is None else arguments)
-    streams.finish()
-    return code
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    finally:
+        streams.finish()
 
 
 def _run(arguments: list[str]) -> int:
-    import typer
-
-    from cloudmesh_actors.cli.app import app, options
+    from cloudmesh_actors.cli.app import command, options
     from cloudmesh_actors.errors import CloudmeshError
 
-    command: Any = typer.main.get_command(app)
+    program: Any = command()
     try:
-        command.main(arguments, prog_name="cm-actors")
+        program.main(arguments, prog_name="cm-actors")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except CloudmeshError as error:
         return _told(error, debug=options.debug)
-    except KeyboardInterrupt:
-        from cloudmesh_actors.cli.exits import ExitCode
-
-        return ExitCode.INTERRUPTED
     except Exception as error:
         from cloudmesh_actors.cli import faults
 
@@ -42,14 +46,15 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _told(error: Any, *, debug: bool) -> int:
-    from cloudmesh_actors.cli.exits import exit_code
-    from cloudmesh_actors.cli.streams import say
+def _told(error: CloudmeshError, *, debug: bool) -> int:
+    from cloudmesh_actors.cli.exits import exit_code, told_error
 
     if debug:
         import traceback
 
         traceback.print_exception(error)
     else:
-        say(str(error))
+        from cloudmesh_actors.cli.streams import say
+
+        say(str(told_error(error)))
     return exit_code(error)

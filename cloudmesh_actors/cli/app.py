@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,11 @@ class Options:
 options = Options()
 
 app = typer.Typer(cls=Root, rich_markup_mode=None, no_args_is_help=True)
+
+
+def command() -> Any:
+    """`cm-actors` as a command that can be run."""
+    return typer.main.get_command(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -28,14 +28,21 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+def told_error(error: CloudmeshError) -> CloudmeshError:
+    """The error that people are told of: a wrong site or setting itself, not the argument that was found with it."""
+    from cloudmesh_actors import errors
+
+    cause = error.__cause__
+    return cause if isinstance(cause, errors.SiteError | errors.SettingsError) else error
+
+
 def exit_code(error: CloudmeshError) -> ExitCode:
     """The exit code that an error stands for."""
     from cloudmesh_actors import errors
 
     if isinstance(error, errors.BrokerUnavailable | errors.StoreError):
         return ExitCode.UNAVAILABLE
-    configuration = (errors.SiteError, errors.SettingsError)
-    if isinstance(error, configuration) or isinstance(error.__cause__, configuration):
+    if isinstance(told_error(error), errors.SiteError | errors.SettingsError):
         return ExitCode.SITE
     if isinstance(error, errors.JobFailed | errors.JobAborted | errors.JobTimeout):
         return ExitCode.FAILED

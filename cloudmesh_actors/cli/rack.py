@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -17,6 +18,15 @@ ASK_ABOVE_NODES = 8
 
 
 UNITS = ("C", "F")
+
+#: What the entry of a node has that its job never came to.
+UNREAD: Mapping[str, Mapping[str, object]] = {
+    "rack.read_sensors": {"time": None, "readings": []},
+    "rack.temperature": {"time": None, "sensor": None, "value": None, "state": None},
+    "rack.power_status": {"power": None},
+    "rack.power": {"power": None, "note": None},
+    "rack.events": {"events": []},
+}
 
 
 @app.command()
@@ -107,7 +117,9 @@ def history(
 
 
 def _run(actor: str, nodes: str, *args: str, timeout: float | None, as_json: bool) -> None:
+    from cloudmesh_actors import site
     from cloudmesh_actors.cli import results, waiting
 
     job_id = waiting.send(actor, [nodes, *args], {})
-    results.finish(results.wait_for(job_id, timeout), as_json=as_json)
+    unread = [{"node": node, **UNREAD.get(actor, {})} for node in site.current().nodes(nodes)]
+    results.finish(results.wait_for(job_id, timeout), as_json=as_json, unread=unread)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -28,9 +29,12 @@ def wait_for(job_id: str, timeout: float | None) -> Job:
     return waiting.wait(job_id, waiting.DEFAULT_TIMEOUT_S if timeout is None else timeout)
 
 
-def finish(job: Job, *, as_json: bool) -> None:
-    """Print the result of a job that has ended, and end the command with its exit code unless that is 0."""
-    result = job.result if job.state is State.DONE else partial(job)
+def finish(job: Job, *, as_json: bool, unread: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Print the result of a job that has ended, and end the command with its exit code unless that is 0.
+
+    `unread` are the entries that stand for nodes of which nothing is known, after a job that did not end well.
+    """
+    result = job.result if job.state is State.DONE else partial(job, unread)
     if as_json:
         output.as_json(result)
     else:
@@ -40,9 +44,13 @@ def finish(job: Job, *, as_json: bool) -> None:
         raise typer.Exit(code)
 
 
-def partial(job: Job) -> list[dict[str, Any]] | None:
+def partial(job: Job, unread: Sequence[Mapping[str, Any]] = ()) -> list[Mapping[str, Any]] | None:
     """What is known of the nodes of a job that did not end well; None when that is nothing."""
-    return [jobviews.outcome_object(outcome) for outcome in jobs.node_outcomes(job.id)] or None
+    known = {outcome.node: jobviews.outcome_object(outcome) for outcome in jobs.node_outcomes(job.id)}
+    why = {"ok": False, "error": job.error, "error_kind": "job"}
+    rest = [{**entry, **why} for entry in unread if entry["node"] not in known]
+    blank = {entry["node"]: entry for entry in unread}
+    return [*({**blank.get(node, {}), **outcome} for node, outcome in known.items()), *rest] or None
 
 
 def show(actor: str, result: Any) -> None:

@@ -146,19 +146,19 @@ class Bar:
     """A live bar, which goes when the job ends."""
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(20),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
             console=output.console(stderr=True),
             transient=True,
         )
-        self._task = self._progress.add_task("", total=None, note="")
+        self._task = self._progress.add_task("", total=None, count="", note="")
         self._progress.start()
 
     def show(self, job: Job) -> None:
@@ -169,6 +169,7 @@ class Bar:
             description=f"{job.actor} {job.state}",
             completed=progress.done if progress else 0,
             total=progress.total if progress else None,
+            count=f"{progress.done}/{progress.total}" if progress else "",
             note=output.text(progress.note).plain[:16] if progress and progress.note else "",
         )
 
