@@ -277,6 +277,17 @@ class TestRoughNetworks:
             assert talk.request(0, 1)[0] & 1 == 0
         assert machine.commands == ["power 0"]
 
+    def test_a_late_answer_to_power_does_not_confirm_the_next_power_command(self, machine: RealBmc) -> None:
+        with proxy(machine.address, machine.port) as between, session(between) as talk:
+            talk.request(0, 1)
+            between.fate = delaying(0.4)
+            with pytest.raises(AnswerLost):
+                talk.request(0, 2, b"\0", repeat=False)
+            between.requests_to_lose = 1
+            with pytest.raises(AnswerLost):
+                talk.request(0, 2, b"\1", repeat=False)
+        assert machine.commands == ["power 0"]
+
     def test_a_retransmitted_command_is_not_mixed_up_with_its_late_answers(self, machine: RealBmc) -> None:
         with proxy(machine.address, machine.port) as between, session(between) as talk:
             for turn in range(70):
