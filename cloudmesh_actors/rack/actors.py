@@ -15,7 +15,7 @@ from cloudmesh_actors.actor import Nodes, actor
 from cloudmesh_actors.clients.ipmi.model import BmcClient
 from cloudmesh_actors.rack import records, sensors
 from cloudmesh_actors.rack.model import NodeResult, PowerAction, TemperatureUnit
-from cloudmesh_actors.rack.power import Powering
+from cloudmesh_actors.rack.powering import Powering
 
 T = TypeVar("T")
 

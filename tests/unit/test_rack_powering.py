@@ -20,7 +20,7 @@ from cloudmesh_actors.errors import (
     Unreachable,
 )
 from cloudmesh_actors.rack.model import PowerAction
-from cloudmesh_actors.rack.power import (
+from cloudmesh_actors.rack.powering import (
     COMMANDS,
     GOALS,
     Finished,
