@@ -21,6 +21,7 @@
     └── NodeError                     one node's conversation failed; `kind` is its short name
         ├── Unreachable               kind "unreachable"
         ├── AuthenticationFailed      kind "authentication"
+        ├── HostKeyError              kind "hostkey": the host may be another one than it says
         ├── SessionsExhausted         kind "sessions"
         ├── ProtocolError             kind "protocol"
         ├── DeadlineExceeded          kind "deadline"
@@ -123,6 +124,12 @@ class AuthenticationFailed(NodeError):
     """The user or the password is refused."""
 
     kind = "authentication"
+
+
+class HostKeyError(NodeError):
+    """The host's SSH key is not the one that is known, or none is known."""
+
+    kind = "hostkey"
 
 
 class SessionsExhausted(NodeError):

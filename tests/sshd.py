@@ -30,10 +30,11 @@ PermitRootLogin yes
 
 @dataclass(frozen=True)
 class Sshd:
-    """Where it listens, and the keys to it."""
+    """Where it listens, its process, and the keys to it."""
 
     folder: Path
     port: int
+    pid: int
 
     @property
     def user_key(self) -> Path:
@@ -46,21 +47,22 @@ class Sshd:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Sshd]:
-    """An sshd while the block runs."""
+def running(folder: Path, *, port: int | None = None, more: str = "") -> Iterator[Sshd]:
+    """An sshd while the block runs; keys that are in its folder already are used. `more` is added to sshd_config(5)."""
     binary = require("sshd")
     for name in ("host_key", "user_key"):
-        make_key(folder / name)
+        if not (folder / name).exists():
+            make_key(folder / name)
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd insists on it
-    server = Sshd(folder, free_port())
+    port = port or free_port()
     configuration = folder / "sshd_config"
-    configuration.write_text(CONFIGURATION.format(port=server.port, folder=folder))
+    configuration.write_text(CONFIGURATION.format(port=port, folder=folder) + more)
     with (folder / "sshd.log").open("w") as log:
         process = subprocess.Popen([binary, "-D", "-e", "-f", configuration], stdout=log, stderr=log)
     try:
-        await_port(server.port, process, folder / "sshd.log")
-        yield server
+        await_port(port, process, folder / "sshd.log")
+        yield Sshd(folder, port, process.pid)
     finally:
         process.terminate()
         process.wait(20)

@@ -1,0 +1,355 @@
+"""Commands on other hosts over SSH: strict host keys, one connection a host, kept and mended.
+
+Fabric opens the connections. The outputs are read from its channels here: `Connection.run` decodes them, and looks
+through all that has come so far with every chunk, which takes time quadratic in their length.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import fabric
+import paramiko
+from paramiko.ssh_exception import ChannelException, SSHException
+
+from cloudmesh_actors.clients import sshfaults
+from cloudmesh_actors.clients.sshfaults import Login
+from cloudmesh_actors.errors import DeadlineExceeded, NodeError, ProtocolError, Unreachable
+
+__all__ = ["Completed", "Login", "Ssh"]
+
+#: How long each stage of connecting may take, in seconds: TCP, greeting, login, a session.
+CONNECT_S = 10.0
+
+#: Waits before a dropped greeting is tried again, in seconds: sshd drops bursts (`MaxStartups`, sshd_config(5)).
+RETRY_AFTER_S = (0.3, 1.0)
+
+#: An idle connection shows this often that it lives, and a silent peer is given up after so long, in seconds.
+KEEPALIVE_S, SILENCE_S = 15, 45
+
+#: Commands that run at once over one connection: sshd allows ten sessions (`MaxSessions`, sshd_config(5)).
+SESSIONS = 8
+
+#: What timeout(1) waits between asking a command to end and killing it, and what we wait beyond that, in seconds.
+KILL_AFTER_S, SLACK_S = 3, 5
+
+#: timeout(1)'s exit status when the time was up; shells tell of a SIGKILL by the other one.
+TIMED_OUT, KILLED = 124, 137
+
+#: The longest output that is taken, and what is kept of a command's complaints, in bytes.
+LARGEST_OUTPUT, LARGEST_COMPLAINT = 512 * 2**20, 64 * 2**10
+
+#: How much is read at once, in bytes, and how long is waited for it before complaints are looked for, in seconds.
+CHUNK, COMPLAINTS_EVERY_S = 2**16, 0.1
+
+#: Errors that a greeting ends in when sshd has dropped the connection.
+DROPPED = (EOFError, ConnectionResetError, BrokenPipeError, SSHException)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ran to its end, whatever its exit status."""
+
+    command: str
+    exit_status: int
+    stdout: bytes
+    stderr: str
+
+
+class Ssh:
+    """Runs commands on one host; any number of threads may share it, and with it one connection.
+
+    The connection is opened when it is first needed, and opened anew when it has died.
+    """
+
+    def __init__(
+        self,
+        login: Login,
+        *,
+        connect_seconds: float = CONNECT_S,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.login = login
+        self._connect_seconds, self._clock, self._sleep = connect_seconds, clock, sleep
+        self._lock = threading.Lock()
+        self._sessions = threading.BoundedSemaphore(SESSIONS)
+        self._connection: fabric.Connection | None = None
+        self._failure: tuple[float, NodeError] | None = None
+
+    def run(self, command: Sequence[str], *, seconds: float, largest: int = LARGEST_OUTPUT) -> Completed:
+        """Run a command, given as a list of words, and take all of its output.
+
+        After `seconds`, timeout(1) ends it on the host. A command is sent once, never twice.
+
+        Raises:
+            Unreachable: there is no connection, or it broke off; what had come of the output is discarded.
+            HostKeyError, AuthenticationFailed: the host or we are not who we should be.
+            DeadlineExceeded: it took longer than it may.
+            ProtocolError: it was killed there, printed more than `largest` bytes, or the host is no SSH server.
+        """
+        if not self._sessions.acquire(timeout=seconds):
+            raise DeadlineExceeded(f"{self.login}: {SESSIONS} other commands were not over after {seconds:g} s.")
+        try:
+            channel, connection = self._session()
+            with channel:
+                return self._converse(channel, connection, command, seconds, largest)
+        finally:
+            self._sessions.release()
+
+    def close(self) -> None:
+        """Close the connection; the next command opens another."""
+        with self._lock:
+            self._close()
+
+    # -- a command
+
+    def _converse(
+        self,
+        channel: paramiko.Channel,
+        connection: fabric.Connection,
+        command: Sequence[str],
+        seconds: float,
+        largest: int,
+    ) -> Completed:
+        call = Call(self.login, shlex.join(command), seconds)
+        limited = ["timeout", "-k", str(KILL_AFTER_S), str(math.ceil(seconds)), *command]
+        began = self._clock()
+        try:
+            with _given_up(channel, call.patience):
+                channel.exec_command(shlex.join(limited))
+                channel.shutdown_write()
+                stdout, stderr = self._read(channel, call, largest)
+                channel.status_event.wait(call.patience)
+        except (SSHException, EOFError, OSError) as error:
+            self._drop(connection)
+            overdue = self._clock() - began >= call.patience
+            raise call.hangs() if overdue else call.broken(str(error)) from None
+        self._check(call, channel.exit_status, self._clock() - began, connection)
+        return Completed(call.command, channel.exit_status, stdout, stderr.decode(errors="replace").strip())
+
+    def _read(self, channel: paramiko.Channel, call: Call, largest: int) -> tuple[bytes, bytes]:
+        """All of a command's output, and its first complaints.
+
+        Both have one window: whoever reads only the output waits for ever for a command that complains at length.
+        """
+        channel.settimeout(COMPLAINTS_EVERY_S)
+        chunks: list[bytes] = []
+        complaints, size, chunk = b"", 0, None
+        while chunk != b"":
+            chunk = None
+            with suppress(TimeoutError):
+                chunk = channel.recv(CHUNK)
+                chunks.append(chunk)
+                size += len(chunk)
+            while channel.recv_stderr_ready():
+                complaints = (complaints + channel.recv_stderr(CHUNK))[:LARGEST_COMPLAINT]
+            if size > largest:
+                raise ProtocolError(f"{self.login}: {call.command!r} printed more than {largest} bytes.")
+        return b"".join(chunks), complaints
+
+    def _check(self, call: Call, status: int, elapsed: float, connection: fabric.Connection) -> None:
+        """Raise what the way in which a command ended says: -1 is that no exit status came (RFC 4254 §6.10)."""
+        if status not in (-1, KILLED, TIMED_OUT):
+            return
+        if elapsed >= call.patience:
+            self._drop(connection)
+            raise call.hangs()
+        if status == -1 and _is_dead(connection):
+            self._drop(connection)
+            raise call.broken("it is closed")
+        if elapsed >= 0.9 * call.seconds:
+            raise call.late()
+        if status == -1:
+            raise ProtocolError(f"{self.login}: {call.command!r} was killed there; what it printed is discarded.")
+
+    # -- the connection
+
+    def _session(self) -> tuple[paramiko.Channel, fabric.Connection]:
+        """A new session. A connection that died while nothing was asked of it is replaced once."""
+        connection = self._connected()
+        try:
+            return self._open_session(connection), connection
+        except (SSHException, EOFError, OSError):
+            self._drop(connection)
+        connection = self._connected()
+        try:
+            return self._open_session(connection), connection
+        except (SSHException, EOFError, OSError) as error:
+            self._drop(connection)
+            raise Unreachable(f"{self.login}: the host takes the login, and then no command ({error}).") from None
+
+    def _open_session(self, connection: fabric.Connection) -> paramiko.Channel:
+        try:
+            return connection.transport.open_session(timeout=self._connect_seconds)
+        except ChannelException as error:
+            raise ProtocolError(
+                f"{self.login}: the host refuses a session ({error}); see sshd's MaxSessions."
+            ) from None
+
+    def _connected(self) -> fabric.Connection:
+        """The connection, opened if need be; who waited while another failed to open it, fails with that one."""
+        asked = self._clock()
+        with self._lock:
+            if self._connection is not None and self._connection.is_connected:
+                return self._connection
+            if self._failure is not None and self._failure[0] > asked:
+                raise type(self._failure[1])(str(self._failure[1]))
+            self._close()
+            try:
+                self._connection = self._connect(self.login)
+            except NodeError as error:
+                self._failure = self._clock(), error
+                raise
+            return self._connection
+
+    def _connect(self, login: Login) -> fabric.Connection:
+        gateway = self._connect(login.gateway) if login.gateway else None
+        try:
+            for wait in RETRY_AFTER_S:
+                with suppress(Dropped):
+                    return self._open(login, gateway)
+                self._sleep(wait)
+            return self._open(login, gateway)
+        except Dropped as dropped:
+            _close(gateway)
+            raise sshfaults.refused(login, dropped.error) from None
+        except NodeError:
+            _close(gateway)
+            raise
+
+    def _open(self, login: Login, gateway: fabric.Connection | None) -> fabric.Connection:
+        connection = _prepared(login, gateway, self._connect_seconds)
+        try:
+            connection.open()
+            _tune(connection.transport, self._connect_seconds)
+        except DROPPED as error:
+            connection.client.close()
+            if sshfaults.is_dropped(error):
+                raise Dropped(error) from None
+            raise sshfaults.refused(login, error) from None
+        except OSError as error:
+            connection.client.close()
+            raise sshfaults.refused(login, error) from None
+        except BaseException:
+            connection.client.close()
+            raise
+        return connection
+
+    def _drop(self, connection: fabric.Connection) -> None:
+        """Close this connection, unless it was replaced in the meantime."""
+        with self._lock:
+            if self._connection is connection:
+                self._close()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        _close(connection)
+
+
+class Dropped(Exception):
+    """A host that took the connection and let it fall."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class Call(NamedTuple):
+    """A command for a host, how many seconds it may take there, and the errors that say how it went wrong."""
+
+    login: Login
+    command: str
+    seconds: float
+
+    @property
+    def patience(self) -> float:
+        """How long is waited for it here, in seconds: longer than timeout(1) waits there."""
+        return self.seconds + KILL_AFTER_S + SLACK_S
+
+    def late(self) -> DeadlineExceeded:
+        """The host ended it."""
+        return DeadlineExceeded(
+            f"{self.login}: {self.command!r} was not over after {self.seconds:g} s, and was ended there; "
+            "what it asks is slow or hangs."
+        )
+
+    def hangs(self) -> DeadlineExceeded:
+        """The host did not even end it."""
+        return DeadlineExceeded(
+            f"{self.login}: {self.command!r} was not over after {self.patience:g} s, and the host did not end it; "
+            "the host hangs, or its network is away."
+        )
+
+    def broken(self, reason: str) -> Unreachable:
+        """The connection ended before the command did."""
+        return Unreachable(
+            f"{self.login}: the connection broke off while {self.command!r} ran ({reason or 'no reason given'}); "
+            "what had come of its output is discarded."
+        )
+
+
+@contextmanager
+def _given_up(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
+    """Close the channel when the time is up: paramiko waits without end for an answer to a command."""
+    watch = threading.Timer(seconds, channel.close)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
+
+
+def _prepared(login: Login, gateway: fabric.Connection | None, seconds: float) -> fabric.Connection:
+    """A connection that is not open yet, and that trusts known host keys only. No file of the user's is read."""
+    sshfaults.check_key_file(login)
+    connection = fabric.Connection(
+        login.host,
+        user=login.user or None,
+        port=login.port,
+        gateway=gateway,
+        connect_timeout=seconds,
+        config=fabric.Config(lazy=True),
+        connect_kwargs={
+            "key_filename": str(login.key_file) if login.key_file else None,
+            "allow_agent": login.key_file is None,
+            "look_for_keys": login.key_file is None,
+            "banner_timeout": seconds,
+            "auth_timeout": seconds,
+            "channel_timeout": seconds,
+        },
+    )
+    connection.client.set_log_channel(sshfaults.LOG_CHANNEL)
+    connection.client.set_missing_host_key_policy(sshfaults.Strict(login))
+    sshfaults.load_known_hosts(connection.client, login)
+    return connection
+
+
+def _tune(transport: paramiko.Transport, seconds: float) -> None:
+    transport.set_keepalive(KEEPALIVE_S)
+    transport.channel_timeout = seconds
+    if isinstance(transport.sock, socket.socket):
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_S * 1000)
+
+
+def _is_dead(connection: fabric.Connection) -> bool:
+    """Whether the connection has ended: its thread ends a moment after its channels."""
+    connection.transport.join(1.0)
+    return not connection.transport.is_alive()
+
+
+def _close(connection: fabric.Connection | None) -> None:
+    """Close a connection, and those it goes through."""
+    while connection is not None:
+        connection.client.close()
+        connection = connection.gateway
