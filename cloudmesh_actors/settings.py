@@ -149,6 +149,16 @@ class Settings(BaseSettings):
         description="Seconds between readings of all BMCs; 0 for never.",
     )
     sensor_keep_days: int = Field(default=365, ge=1, le=36_500, description="Days the history of sensors is kept.")
+    pbs_interval: float = Field(
+        default=300.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds between snapshots of all batch servers; 0 for never.",
+    )
+    batch_keep_days: int = Field(
+        default=365, ge=1, le=36_500, description="Days the counts of batch jobs are kept for plots."
+    )
     job_keep_days: int = Field(default=90, ge=1, le=36_500, description="Days an ended job is kept.")
     job_keep_count: int = Field(default=200_000, ge=1, description="Ended jobs that are kept at most.")
 

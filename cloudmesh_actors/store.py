@@ -38,7 +38,7 @@ from cloudmesh_actors.errors import StoreError, StoreUnavailable
 metadata = sa.MetaData()
 
 #: The newest migration; a test compares it with `migrations/versions`.
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 #: How long a writer waits for another process's transaction, in milliseconds.
 BUSY_TIMEOUT_MS = 30_000

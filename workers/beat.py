@@ -20,6 +20,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloudmesh_actors import jobs, logs, nodes, roster, settings, site
 from cloudmesh_actors.errors import CloudmeshError, UnknownJob
+from cloudmesh_actors.pbs import actors as pbs_actors
+from cloudmesh_actors.pbs import records as pbs_records
 from cloudmesh_actors.rack import actors, records
 from cloudmesh_actors.settings import Settings
 from workers.process import guarded, leave, log, patiently, settle, watch
@@ -49,8 +51,10 @@ def chores(settings: Settings) -> list[Chore]:
     """The schedule."""
     wanted = [
         Chore("read sensors", settings.sensors_interval, read_sensors),
+        Chore("refresh batch servers", settings.pbs_interval, refresh_batch_servers),
         Chore("prune jobs", HOUR_S, prune_jobs),
         Chore("prune sensors", DAY_S, prune_sensors),
+        Chore("prune batch servers", DAY_S, prune_batch_servers),
     ]
     return [chore for chore in wanted if chore.interval]
 
@@ -61,6 +65,11 @@ def read_sensors() -> str | None:
     return actors.read_sensors.send(nodes.fold(bmcs)).message_id if bmcs else None
 
 
+def refresh_batch_servers() -> str | None:
+    """Send one job that takes a snapshot of all batch servers of the site."""
+    return pbs_actors.refresh.send().message_id if site.current().batch_servers else None
+
+
 def prune_jobs() -> None:
     """Forget jobs that ended long ago."""
     jobs.prune()
@@ -69,6 +78,11 @@ def prune_jobs() -> None:
 def prune_sensors() -> None:
     """Forget readings that are too old."""
     records.prune()
+
+
+def prune_batch_servers() -> None:
+    """Forget counts of batch jobs that are too old."""
+    pbs_records.prune()
 
 
 class Pacer:

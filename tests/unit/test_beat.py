@@ -181,8 +181,10 @@ def test_the_schedule_has_a_time_for_each_chore(world: World, pacer: Pacer) -> N
 def test_an_interval_of_zero_means_never(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = beat.chores(settings.current())
     monkeypatch.setenv("CLOUDMESH_SENSORS_INTERVAL", "0")
+    monkeypatch.setenv("CLOUDMESH_PBS_INTERVAL", "0")
     settings.reset()
-    without_sensors = beat.chores(settings.current())
+    rest = beat.chores(settings.current())
 
-    assert {chore.name: chore.interval for chore in everything}["read sensors"] == 300
-    assert [chore.interval for chore in without_sensors] == [HOUR_S, 24 * HOUR_S]
+    intervals = {chore.name: chore.interval for chore in everything}
+    assert (intervals["read sensors"], intervals["refresh batch servers"]) == (300, 300)
+    assert [chore.interval for chore in rest] == [HOUR_S, 24 * HOUR_S, 24 * HOUR_S]
