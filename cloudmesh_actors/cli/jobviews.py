@@ -96,7 +96,7 @@ def listing(found: Sequence[Job], counts: Mapping[str, tuple[int, int]], now: da
 
 
 def _trouble(job: Job, failed: int) -> str:
-    return job.error or (f"{output.counted(failed, 'node')} failed" if failed else "")
+    return job.error or (f"{failed:,} failed" if failed else "")
 
 
 def _took(job: Job, now: datetime) -> str:

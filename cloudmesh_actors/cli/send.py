@@ -14,9 +14,7 @@ def command(
     actor: Annotated[
         str, typer.Argument(metavar="FAMILY.ACTOR", help="As in rack.read_sensors.", autocompletion=actors)
     ],
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARG]... [NAME=VALUE]...", help="The actor's arguments.")
-    ] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="ARG|NAME=VALUE", help="The actor's arguments.")] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended, and print its result.")] = False,
     timeout: Timeout = None,
     as_json: Json = False,

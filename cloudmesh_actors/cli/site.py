@@ -112,6 +112,7 @@ def _show(findings: Iterable[Finding]) -> None:
 
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_column(width=len("warning"))
+    lines.add_column(overflow="fold")
     for finding in findings:
         name = "" if finding.kind in {"site", "settings"} else f"{finding.kind} {finding.name}: "
         lines.add_row(output.state(finding.level), output.text(f"{name}{finding.text}"))
