@@ -138,6 +138,9 @@ class Settings(BaseSettings):
 
     fanout: int = Field(default=64, ge=1, le=1024, description="Nodes that one job works on at once.")
     bmc_deadline: Seconds = Field(default=20.0, description="Seconds one whole conversation with a BMC may take.")
+    batch_deadline: Seconds = Field(
+        default=60.0, description="Seconds one command on a batch server's login host may take."
+    )
     power_deadline: Seconds = Field(
         default=60.0, description="Seconds until a node has to be seen in the power state asked for."
     )
