@@ -222,14 +222,12 @@ class TestEventLog:
             assert [event.id for event in client.events()] == [0, 1, 2]
 
     @pytest.mark.parametrize(
-        ("bmc", "error"),
-        [
-            (log([bytes(16)], circle=True), "circle"),
-            (log([bytes(10)]), "broken entry"),
-        ],
+        ("entry", "circle", "error"), [(bytes(16), True, "circle"), (bytes(10), False, "broken entry")]
     )
-    def test_a_log_that_cannot_be_read_is_an_error(self, connect: Connect, bmc: ScriptedBmc, error: str) -> None:
-        with connect(bmc) as client, pytest.raises(ProtocolError, match=error):
+    def test_a_log_that_cannot_be_read_is_an_error(
+        self, connect: Connect, entry: bytes, circle: bool, error: str
+    ) -> None:
+        with connect(self.log([entry], circle)) as client, pytest.raises(ProtocolError, match=error):
             client.events()
 
     def test_a_bmc_without_a_log_says_so(self, connect: Connect) -> None:
