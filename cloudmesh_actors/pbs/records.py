@@ -9,7 +9,7 @@ Nobody is asked here. To see several of these at one moment, read them in one `r
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,11 +32,6 @@ DAY_S = 86_400
 
 #: States in which a batch job holds its nodes.
 HOLDING = frozenset({JobState.RUNNING, JobState.EXITING, JobState.SUSPENDED, JobState.INTERRUPTED, JobState.BEGUN})
-
-_NUMBERS = (
-    "node_count", "cpus", "memory", "memory_used", "walltime_requested", "walltime_used", "submitted", "started",
-    "ended", "exit_status",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +145,7 @@ class Reading:
 
     def count_jobs(self, user: str | None = None) -> dict[str, int]:
         """How many batch jobs each server has."""
-        conditions = self._conditions(user, None, None)
+        conditions = self._conditions(user)
         query = sa.select(sa.func.count()).select_from(tables.jobs)
         return {
             server: self._connection.scalar(query.where(tables.jobs.c.snapshot == snapshot, *conditions)) or 0
@@ -178,10 +173,14 @@ class Reading:
 
     def users(self) -> list[Usage]:
         """The users who have batch jobs, those with most processors first."""
-        by_user: defaultdict[str, list[BatchJob]] = defaultdict(list)
-        for job in self.jobs():
-            by_user[job.owner].append(job)
-        return sorted((_usage(user, jobs) for user, jobs in by_user.items()), key=lambda u: (-u.cpus, -u.jobs, u.user))
+        jobs, tallies = tables.jobs.c, defaultdict[str, _Tally](_Tally)
+        query = sa.select(jobs.owner, jobs.state, jobs.cpus, jobs.slots)
+        for _, snapshot in self._current():
+            mine = query.where(jobs.snapshot == snapshot, *self._conditions())
+            for owner, state, cpus, slots in self._connection.execute(mine):
+                tallies[owner].add(state, cpus or 0, slots)
+        usages = (tally.usage(user) for user, tally in tallies.items())
+        return sorted(usages, key=lambda usage: (-usage.cpus, -usage.jobs, usage.user))
 
     def attributes(self, job_id: str) -> dict[str, str]:
         """All attributes of one batch job, as its server printed them. Raises UnknownJob."""
@@ -195,7 +194,9 @@ class Reading:
     def _current(self) -> list[tuple[str, int]]:
         return [(state.server, state.snapshot) for state in self.servers if state.snapshot is not None]
 
-    def _conditions(self, user: str | None, state: str | None, queue: str | None) -> list[sa.ColumnElement[bool]]:
+    def _conditions(
+        self, user: str | None = None, state: str | None = None, queue: str | None = None
+    ) -> list[sa.ColumnElement[bool]]:
         jobs = tables.jobs.c
         wanted = {
             jobs.owner: user or None,
@@ -221,17 +222,18 @@ class Reading:
         return found
 
     def _job(self, row: Any, server: str, packs: _Packs | None) -> ClusterJob:
+        snapshot, number, job_id, name, owner, state, queue, slots, *numbers = row
         return ClusterJob(
-            row.id,
-            row.name,
-            row.owner,
-            JobState(row.state),
-            row.queue,
-            [Slots(host, slots) for host, slots in orjson.loads(row.slots)] if row.slots != "[]" else [],
-            *(getattr(row, name) for name in _NUMBERS),
-            attributes=packs.of(row.snapshot, row.number) if packs else {},
-            server=server,
-            cluster=self._cluster.name if self._cluster else self._clusters.of_queue(server, row.queue),
+            job_id,
+            name,
+            owner,
+            JobState(state),
+            queue,
+            _slots(slots),
+            *numbers,
+            packs.of(snapshot, number) if packs else {},
+            server,
+            self._cluster.name if self._cluster else self._clusters.of_queue(server, queue),
         )
 
     def _queue(self, body: dict[str, Any], server: str, counts: Callable[[str], dict[str, int] | None]) -> ClusterQueue:
@@ -352,7 +354,7 @@ class _Packs:
 
 
 def _server_state(row: Any, now: float) -> ServerState:
-    damaged = orjson.loads(row.damaged) if row.damaged else {"count": 0, "first": []}
+    damaged: dict[str, Any] = orjson.loads(row.damaged) if row.damaged else {"count": 0, "first": []}
     return ServerState(
         server=row.server,
         snapshot=row.snapshot,
@@ -372,13 +374,24 @@ def _never_asked(server: str) -> ServerState:
     return ServerState(server, None, None, None, None, None, 0, 0, 0, 0, ())
 
 
-def _usage(user: str, jobs: Sequence[BatchJob]) -> Usage:
-    holding = [job for job in jobs if job.state in HOLDING]
-    return Usage(
-        user,
-        jobs=len(jobs),
-        running=sum(job.state is JobState.RUNNING for job in jobs),
-        queued=sum(job.state is JobState.QUEUED for job in jobs),
-        cpus=sum(job.cpus or 0 for job in holding if job.nodes),
-        nodes=len({slots.host for job in holding for slots in job.nodes}),
-    )
+def _slots(text: str) -> list[Slots]:
+    return [Slots(host, slots) for host, slots in orjson.loads(text)] if text != "[]" else []
+
+
+class _Tally:
+    """Counts one user's batch jobs."""
+
+    def __init__(self) -> None:
+        self._states: Counter[str] = Counter()
+        self._cpus = 0
+        self._hosts: set[str] = set()
+
+    def add(self, state: str, cpus: int, slots: str) -> None:
+        self._states[state] += 1
+        if state in HOLDING and slots != "[]":
+            self._cpus += cpus
+            self._hosts.update(host for host, _ in orjson.loads(slots))
+
+    def usage(self, user: str) -> Usage:
+        running, queued = self._states[JobState.RUNNING], self._states[JobState.QUEUED]
+        return Usage(user, self._states.total(), running, queued, self._cpus, len(self._hosts))
