@@ -119,13 +119,13 @@ class Fields:
             return default
         return int(text)
 
-    def seconds(self, name: str, default: D) -> float | D:
-        """A number of seconds above 0, up to a day."""
+    def seconds(self, name: str, default: D, *, zero: bool = False) -> float | D:
+        """A number of seconds above 0, or from 0 on, up to a day."""
         text = self.text(name)
         if not text:
             return default
-        if not _NUMBER.fullmatch(text) or not 0 < float(text) <= 86_400:
-            self.fail(name, f"{text!r} is not a number of seconds above 0, up to 86400")
+        if not _NUMBER.fullmatch(text) or not 0 <= float(text) <= 86_400 or (float(text) == 0 and not zero):
+            self.fail(name, f"{text!r} is not a number of seconds {'from' if zero else 'above'} 0, up to 86400")
             return default
         return float(text)
 

@@ -23,6 +23,10 @@ ProvisionDriver = Literal["cobbler", "ipmi", "simulator"]
 #: What a simulated BMC can be told to suffer from.
 SimulatedFault = Literal["silent", "wrong-password", "no-reading", "hot", "sessions-exhausted", "slow"]
 
+#: What a simulated batch server prints like, and what it can be told to suffer from.
+BatchDialect = Literal["torque-xml", "torque-text", "openpbs-json", "openpbs-text", "slurm"]
+BatchFault = Literal["away", "slow", "truncated", "garbage", "denied", "empty"]
+
 
 #: Where OpenSSH keeps the host keys that its user trusts.
 DEFAULT_KNOWN_HOSTS = Path(os.path.expanduser("~/.ssh/known_hosts"))  # noqa: PTH111
@@ -81,7 +85,10 @@ class Bmc:
 
 @dataclass(frozen=True, slots=True)
 class BatchServer:
-    """The login host of a PBS server. `max_age` is how old its state may be before it is asked again, in seconds."""
+    """The login host of a PBS server. `max_age` is how old its state may be before it is asked again, in seconds.
+
+    `dialect`, `seed` and `fault` are a simulated server's.
+    """
 
     name: str
     host: str
@@ -92,6 +99,9 @@ class BatchServer:
     jump: str | None = None
     driver: BatchDriver = "ssh"
     max_age: float = DEFAULT_MAX_AGE_S
+    dialect: BatchDialect = "torque-xml"
+    seed: int = 0
+    fault: BatchFault | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ from cloudmesh_actors.secret import Secret
 from cloudmesh_actors.site.fields import Fields
 from cloudmesh_actors.site.model import (
     DEFAULT_MAX_AGE_S,
+    BatchDialect,
     BatchDriver,
+    BatchFault,
     BatchServer,
     Bmc,
     BmcDriver,
@@ -45,7 +47,10 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "clusters.queues": ("server", "names"),
         "racks": ("cluster", "units", "place"),
         "bmcs": ("address", "port", "user", "password", "driver", "cipher", "deadline", "seed", "faults"),
-        "batch_servers": ("host", "port", "user", "key_file", "known_hosts", "jump", "driver", "max_age"),
+        "batch_servers": (
+            *("host", "port", "user", "key_file", "known_hosts", "jump", "driver", "max_age"),
+            *("dialect", "seed", "fault"),
+        ),
         "cobblers": ("url", "user", "password", "systems", "driver"),
         "hosts": ("address", "port", "user", "key_file", "known_hosts", "jump", "driver"),
         "images": ("cobbler_profile",),
@@ -69,6 +74,9 @@ def read_batch_servers(section: Fields) -> Iterator[BatchServer]:
         driver: BatchDriver = fields.choice("driver", BatchDriver, "ssh")
         if driver == "ssh":
             fields.require("host", "user")
+            _refuse(fields, ("dialect", "seed", "fault"), "is for the driver simulator only")
+        dialect: BatchDialect = fields.choice("dialect", BatchDialect, "torque-xml")
+        fault: BatchFault | None = fields.choice("fault", BatchFault, "away") if "fault" in fields else None
         yield BatchServer(
             name,
             host=fields.address("host"),
@@ -78,7 +86,10 @@ def read_batch_servers(section: Fields) -> Iterator[BatchServer]:
             known_hosts=fields.known_hosts("known_hosts"),
             jump=fields.jump("jump"),
             driver=driver,
-            max_age=fields.seconds("max_age", DEFAULT_MAX_AGE_S),
+            max_age=fields.seconds("max_age", DEFAULT_MAX_AGE_S, zero=True),
+            dialect=dialect,
+            seed=fields.integer("seed", 0, 0, 2**31),
+            fault=fault,
         )
 
 
