@@ -188,6 +188,21 @@ def test_the_modules_that_a_page_names_exist() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def code_references() -> list[tuple[str, str]]:
+    """What the pages say is where: `broker/recorder.py`: `Recorder.submit`."""
+    return sorted(set(re.findall(r"`([\w/]+\.py)`:\s+`([\w.]+)`", everything())))
+
+
+@pytest.mark.parametrize(("file", "name"), code_references())
+def test_what_a_page_says_is_in_a_file_is_there(file: str, name: str) -> None:
+    (path,) = [path for path in (ROOT / "cloudmesh_actors" / file, ROOT / file) if path.is_file()]
+    source = path.read_text()
+
+    defined = [rf"^\s*(def|class) {part}\b|^{part}\b.* = " for part in name.split(".")]
+
+    assert [pattern for pattern in defined if not re.search(pattern, source, re.MULTILINE)] == []
+
+
 # -- links
 
 
