@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import postgresql
 import pytest
-import sqlalchemy as sa
 
 from cloudmesh_actors.rack import records
 from cloudmesh_actors.store import Store
@@ -19,31 +19,34 @@ from cloudmesh_actors.store import Store
 NOW = datetime(2026, 3, 10, 15, 30, tzinfo=UTC)
 TODAY = NOW.replace(hour=0, minute=0)
 
+#: The hours of a day in which readings are made.
+HOURS = (0, 7, 14)
+
+
+TABLES = (records.latest_readings, records.layouts, records.samples, records.days)
+
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
+def postgres() -> Iterator[Store]:
     with postgresql.server() as url:
-        yield url
+        store = Store(url, check_schema=False)
+        store.upgrade()
+        yield store
+        store.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "sqlite":
         store = Store(f"sqlite:///{tmp_path}/store.db")
-    else:
-        store = Store(new_database(request.getfixturevalue("postgres")), check_schema=False)
-        store.upgrade()
+        yield store
+        store.close()
+        return
+    store = request.getfixturevalue("postgres")
+    with store.write() as connection:
+        for table in TABLES:
+            connection.execute(table.delete())
     yield store
-    store.close()
-
-
-def new_database(url: str) -> sa.URL:
-    name = f"test_{datetime.now(UTC):%H%M%S%f}"
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return sa.make_url(url).set(database=name)
 
 
 def readings(temperature: float | None, **more: float) -> list[dict[str, Any]]:
@@ -133,10 +136,9 @@ class TestHistory:
 class TestPruning:
     @staticmethod
     def fill(store: Store, days: int, nodes: int = 1) -> None:
-        for hour in range(days * 24):
-            for minute in (0, 30):
-                at = TODAY - timedelta(hours=hour) + timedelta(minutes=minute)
-                records.remember([well(f"i{n:03}", 40.0 + minute, Volts=12.0) for n in range(nodes)], at, store)
+        for day, hour, minute in product(range(days), HOURS, (0, 30)):
+            at = TODAY - timedelta(days=day) + timedelta(hours=hour, minutes=minute)
+            records.remember([well(f"i{n:03}", 40.0 + minute, Volts=12.0) for n in range(nodes)], at, store)
 
     def test_old_days_become_hours(self, store: Store) -> None:
         self.fill(store, days=5)
@@ -147,7 +149,8 @@ class TestPruning:
         old = [(at, value) for at, value in points if at < first_full_day]
         assert {value for _, value in old} == {55.0}
         assert len({at for at, _ in old}) == len(old)
-        assert len(points) - len(old) == 2 * (24 * records.FULL_DAYS + 1)
+        assert len(points) - len(old) == 2 * len(HOURS) * (records.FULL_DAYS + 1)
+        assert len(old) == len(HOURS)
         lows = records.history("i000", "CPU1 Temp", NOW - timedelta(days=5), first_full_day, store)
         assert {(point.low, point.high) for point in lows} == {(40.0, 70.0)}
 
@@ -184,12 +187,12 @@ class TestPruning:
 
         with ThreadPoolExecutor(12) as pool:
             pruning = [pool.submit(records.prune, NOW, keep_days=365, of=store) for _ in range(4)]
-            writing = [pool.submit(write, turn) for turn in range(40)]
+            writing = [pool.submit(write, turn) for turn in range(25)]
             for task in [*pruning, *writing]:
                 task.result()
 
         assert {node: count_of_hours(temperatures(store, node)) for node in expected} == expected
-        assert len(temperatures(store, "w00")) == 40
+        assert len(temperatures(store, "w00")) == 25
 
 
 def count_of_hours(points: list[tuple[datetime, float | None]]) -> int:

@@ -170,7 +170,7 @@ class TestOneRun:
     ) -> None:
         hardware = Hardware(power)
 
-        assert carry_out(hardware, action) == Finished(note.split()[-1], note)
+        assert carry_out(hardware, action) == Finished(note.rsplit(maxsplit=1)[-1], note)
         assert hardware.sent == sent
 
     def test_in_a_cycle_on_is_sent_only_when_off_was_seen(self) -> None:

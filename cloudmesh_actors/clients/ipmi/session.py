@@ -44,7 +44,8 @@ PRIVILEGE_REFUSED = frozenset({0x09, 0x0A, 0x0D})
 #: Completion codes of Set Session Privilege Level after which a lower one is tried.
 PRIVILEGE_NOT_GIVEN = frozenset({0x80, 0x81})
 
-INVALID_INTEGRITY_CHECK = 0x0F
+#: More RMCP+ status codes.
+NO_RESOURCES, INVALID_INTEGRITY_CHECK = 0x01, 0x0F
 
 #: The longest user name and password that IPMI 2.0 knows (§22.28, §22.30), in bytes.
 LONGEST_USER, LONGEST_PASSWORD = 16, 20
@@ -285,7 +286,7 @@ class Session(simplesession.Session):  # type: ignore[misc]
         return self._cipher is None and self.attemptedhash == SHA256 and self._timer.sendings >= SENDINGS_OF_SUITE_17
 
     def _silent(self) -> NodeError:
-        if self._garbled:
+        if self._garbled and not self.logged:
             return self.subject.error(faults.GARBLED)
         if self._refusals:
             return Unreachable(
@@ -379,8 +380,8 @@ class Session(simplesession.Session):  # type: ignore[misc]
         raise self.subject.error(faults.ONLY_IPMI_15)
 
     def _got_rmcp_response(self, data: bytearray) -> None:
-        if data[0] == self.rmcptag and data[1] and self._cipher == 17:
-            self.attemptedhash = SHA1  # pyghmi would propose it next
+        if data[0] == self.rmcptag and data[1] and (self._cipher == 17 or data[1] == NO_RESOURCES):
+            self.attemptedhash = SHA1  # else pyghmi would propose suite 3 next
         super()._got_rmcp_response(data)
 
     def _got_rakp2(self, data: bytearray) -> None:
