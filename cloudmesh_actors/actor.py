@@ -28,6 +28,7 @@ from pydantic import AfterValidator, TypeAdapter
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import nodes as node_sets
 from cloudmesh_actors import settings, site
+from cloudmesh_actors.broker import timelimit
 from cloudmesh_actors.errors import ArgumentError, CloudmeshError, UnknownActor
 
 P = ParamSpec("P")
@@ -35,9 +36,6 @@ R = TypeVar("R")
 
 #: Every actor that was imported, by name.
 ACTORS: dict[str, FamilyActor[Any, Any]] = {}
-
-#: A longer message is refused: brokers and logs are not made for it. In bytes.
-MAX_ARGUMENT_BYTES = 1_000_000
 
 
 def _known_nodes(text: str) -> str:
@@ -109,13 +107,16 @@ class FamilyActor(dramatiq.Actor[P, R]):
         """Build a message. Raises ArgumentError."""
         args, kwargs = self.check(args, kwargs or {})
         message = super().message_with_options(args=args, kwargs=kwargs, **options)
-        _check_size(message)
+        message.encode()  # what is not JSON, or too long, is refused here
         return message
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, its arguments checked."""
-        checked, named = self.check(args, dict(kwargs))
-        return super().__call__(*checked, **named)
+        try:
+            checked, named = self.check(args, dict(kwargs))
+            return super().__call__(*checked, **named)
+        finally:
+            timelimit.task_ended()
 
     @cached_property
     def _adapters(self) -> dict[str, TypeAdapter[Any]]:
@@ -207,12 +208,3 @@ def _usage(signature: inspect.Signature) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _check_size(message: Message[Any]) -> None:
-    try:
-        size = len(message.encode())
-    except TypeError as error:
-        raise ArgumentError(f"{message.actor_name}: an argument is not JSON: {error}.") from None
-    if size > MAX_ARGUMENT_BYTES:
-        raise ArgumentError(f"{message.actor_name}: its arguments take {size:,} bytes, {MAX_ARGUMENT_BYTES:,} at most.")

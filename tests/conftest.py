@@ -16,7 +16,13 @@ hypothesis.settings.register_profile("here", deadline=None, database=None)
 hypothesis.settings.load_profile("here")
 
 
+pytest_plugins = ["brokers"]
+
+
 def _forget() -> None:
+    for name in ("cloudmesh_actors.broker", "cloudmesh_actors.store"):
+        if name in sys.modules:
+            sys.modules[name].reset()
     settings.reset()
     secret.forget()
     site = sys.modules.get("cloudmesh_actors.site")

@@ -7,6 +7,7 @@ before the first message.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,16 +18,18 @@ from dramatiq.middleware import (
     Middleware,
     Pipelines,
     ShutdownNotifications,
-    TimeLimit,
 )
 from dramatiq.results import Results
 
 from cloudmesh_actors import settings, store
+from cloudmesh_actors.broker import timelimit
 from cloudmesh_actors.broker.encoder import StrictEncoder
+from cloudmesh_actors.broker.outages import Outage
 from cloudmesh_actors.broker.recorder import Recorder
-from cloudmesh_actors.broker.recording import Unavailable, recording, unavailable
+from cloudmesh_actors.broker.recording import Unavailable, recording
 from cloudmesh_actors.broker.results import StoreBackend
 from cloudmesh_actors.broker.retries import DeferredRetries
+from cloudmesh_actors.broker.settlement import Outbox
 from cloudmesh_actors.broker.tracking import Counters, Tracking
 from cloudmesh_actors.errors import SettingsError
 from cloudmesh_actors.secret import mask_url
@@ -48,28 +51,34 @@ class Depth(NamedTuple):
 
 
 class _Process:
-    """This process's broker and recorder, made when they are first asked for, and anew after a fork."""
+    """This process's broker and recorder, made when they are first asked for."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
+        self.lock = threading.RLock()
         self.broker: Any = None
         self.recorder: Recorder | None = None
         self.worker = ""
+        self.store_outage = Outage("store")
 
     def get_recorder(self) -> Recorder:
-        if self.recorder is None:
-            self.recorder = Recorder(store.current())
-        return self.recorder
+        with self.lock:
+            if self.recorder is None:
+                self.recorder = Recorder(store.current(), outage=self.store_outage)
+            return self.recorder
 
 
 _process = _Process()
+_inherited: list[_Process] = []
 
 
-def _mine() -> _Process:
+def _leave_to_parent() -> None:
+    """A fork makes its own; closing its parent's connections would end them for the parent too."""
     global _process  # noqa: PLW0603 - one a process
-    if _process.pid != os.getpid():
-        _process = _Process()
-    return _process
+    _inherited.append(_process)
+    _process = _Process()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def current() -> Any:
@@ -78,35 +87,38 @@ def current() -> Any:
     Raises:
         SettingsError: the URL is of no kind that we know.
     """
-    process = _mine()
-    if process.broker is None:
-        config = settings.current()
-        process.broker = make(config.resolved_broker_url, quorum=config.quorum_queues)
-        dramatiq.set_broker(process.broker)
-        from cloudmesh_actors.actor import declare_all
+    with _process.lock:
+        if _process.broker is None:
+            config = settings.current()
+            broker = make(config.resolved_broker_url, quorum=config.quorum_queues)
+            from cloudmesh_actors.actor import declare_all
 
-        declare_all(process.broker)
-    return process.broker
+            declare_all(broker)
+            dramatiq.set_broker(broker)
+            _process.broker = broker
+        return _process.broker
 
 
 def is_open() -> bool:
     """Whether this process has made its broker."""
-    return _mine().broker is not None
+    return _process.broker is not None
 
 
 def reset() -> None:
     """Close and forget this process's broker and recorder (tests)."""
-    process = _mine()
-    if process.recorder is not None:
-        process.recorder.close(10)
-    if process.broker is not None:
-        process.broker.close()
-    process.broker = process.recorder = None
+    with _process.lock:
+        broker, recorder = _process.broker, _process.recorder
+        _process.broker = _process.recorder = None
+    if recorder is not None:
+        recorder.close(10)
+    if broker is not None:
+        broker.close()
+    timelimit.forget()
 
 
 def be_worker(name: str) -> None:
     """Say under which name this process records its runs."""
-    _mine().worker = name
+    _process.worker = name
 
 
 def make(url: str, *, quorum: bool = False, get_store: Callable[[], Store] = store.current) -> Any:
@@ -119,7 +131,8 @@ def make(url: str, *, quorum: bool = False, get_store: Callable[[], Store] = sto
     broker = _connectable(url, quorum)
     broker.url_masked = mask_url(url)
     broker.store = get_store
-    broker.recorder = lambda: _mine().get_recorder()
+    broker.recorder = _process.get_recorder
+    broker.outage = Outage("broker")
     for middleware in _middleware(get_store):
         broker.add_middleware(middleware)
     return broker
@@ -144,14 +157,21 @@ def _connectable(url: str, quorum: bool) -> Any:
 
 def _middleware(get_store: Callable[[], Store]) -> list[Middleware]:
     return [
-        Tracking(get_store, lambda: _mine().get_recorder(), worker=lambda: _mine().worker, counters=counters),
-        TimeLimit(),
+        Tracking(
+            get_store,
+            _process.get_recorder,
+            worker=lambda: _process.worker,
+            counters=counters,
+            outage=_process.store_outage,
+        ),
         ShutdownNotifications(),
         Callbacks(),
         Pipelines(),
         DeferredRetries(),
         Results(backend=StoreBackend(), store_results=True),
         CurrentMessage(),
+        Outbox(),
+        timelimit.PreciseTimeLimit(),
     ]
 
 
@@ -164,7 +184,4 @@ def depths() -> dict[str, Depth]:
     from cloudmesh_actors.families import FAMILIES
 
     broker = current()
-    try:
-        return {family: Depth(*broker.depth(family)) for family in FAMILIES}
-    except dramatiq.errors.ConnectionError as error:
-        raise unavailable(broker.url_masked, error) from error
+    return {family: Depth(*broker.depth(family)) for family in FAMILIES}

@@ -1,49 +1,60 @@
 """The recorder: outcomes are committed in batches by one thread, and only then are their messages acknowledged.
 
 Worker threads hand over what happened and go on; the recorder commits all that has come meanwhile in one transaction,
-and begins the next as soon as the last has ended. Taking the commit and the acknowledgement off the worker threads is
-what makes tracked jobs faster than untracked ones.
+acknowledges its messages in one go, and begins the next as soon as that is done. Taking the commit and the
+acknowledgement off the worker threads is what makes tracked jobs faster than untracked ones.
 
-When the store stalls, the recorder keeps its batch and tries again; once `capacity` entries wait, `submit` blocks, so a
-worker takes no more work than it can account for.
+When the store stalls, the recorder keeps its batch and tries again; a worker takes no more messages than it may hold
+unacknowledged, so it takes no more work than it can account for.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from dramatiq.broker import MessageProxy
 
 from cloudmesh_actors import logs, steps
-from cloudmesh_actors.errors import StoreUnavailable
-from cloudmesh_actors.steps import Ended, Queued, Started
+from cloudmesh_actors.broker.outages import Outage, patiently
+from cloudmesh_actors.steps import Ended, Queued, Started, State
 from cloudmesh_actors.store import Store
 
 #: Entries that may wait for a commit before worker threads have to.
 CAPACITY = 10_000
 
-#: Waits between tries while the store does not answer, in seconds; the last one repeats.
-STORE_RETRY_S = (0.05, 0.2, 0.5, 1.0, 2.0)
-
 log = logs.get_logger()
 
 
 class Entry(NamedTuple):
-    """One thing to record. `then` is called after the commit, on the recorder's thread; it acknowledges."""
+    """One thing to record. After the commit `acknowledge` is given `message`, with all others of its batch."""
 
     event: Queued | Started | Ended
-    then: Callable[[], None] | None = None
     durable: bool = False
+    message: MessageProxy | None = None
+    acknowledge: Callable[[list[MessageProxy]], None] | None = None
+    done: Future[None] | None = None
 
 
 class Recorder:
     """Writes entries in the order in which they come."""
 
-    def __init__(self, store: Store, *, capacity: int = CAPACITY, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        capacity: int = CAPACITY,
+        outage: Outage | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._store, self._capacity, self._sleep = store, capacity, sleep
-        self._waiting: deque[Entry] = deque()
+        self._outage = outage or Outage("store")
+        self._waiting: list[Entry] = []
         self._changed = threading.Condition()
         self._unfinished = 0
         self._closed = False
@@ -51,18 +62,21 @@ class Recorder:
         self._thread.start()
 
     def submit(self, entry: Entry) -> None:
-        """Hand over an entry; blocks while too many wait."""
+        """Hand over an entry; blocks while too many wait. Raises RuntimeError once the recorder is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) < self._capacity)
+            self._changed.wait_for(lambda: len(self._waiting) < self._capacity or self._closed)
+            if self._closed:
+                raise RuntimeError("the recorder is closed")
             self._waiting.append(entry)
             self._unfinished += 1
-            self._changed.notify_all()
+            if len(self._waiting) == 1:
+                self._changed.notify_all()
 
-    def record(self, event: Queued | Started | Ended) -> None:
-        """Commit one event durably before returning."""
-        committed = threading.Event()
-        self.submit(Entry(event, committed.set, durable=True))
-        committed.wait()
+    def record(self, event: Queued | Started | Ended, *, durable: bool = False) -> None:
+        """Commit one event before returning. Raises what the database says against it."""
+        done: Future[None] = Future()
+        self.submit(Entry(event, durable, done=done))
+        done.result()
 
     def drain(self, timeout_s: float | None = None) -> bool:
         """Wait until all that was handed over is committed and acknowledged; False when it took too long."""
@@ -75,14 +89,13 @@ class Recorder:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join(timeout_s)
+        if drained:
+            self._thread.join()
         return drained
 
     def _work(self) -> None:
         while batch := self._take():
-            self._commit_patiently(batch)
-            for entry in batch:
-                _finish(entry)
+            self._settle(batch)
             with self._changed:
                 self._unfinished -= len(batch)
                 self._changed.notify_all()
@@ -90,38 +103,58 @@ class Recorder:
     def _take(self) -> list[Entry]:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            batch = list(self._waiting)
-            self._waiting.clear()
+            batch, self._waiting = self._waiting, []
             self._changed.notify_all()
             return batch
 
-    def _commit_patiently(self, batch: list[Entry]) -> None:
-        for attempt in range(10**9):
-            try:
-                self._commit(batch)
-            except StoreUnavailable as error:
-                if attempt == 0:
-                    log.warning("store.away", error=str(error), waiting=len(batch), advice="nothing is lost; trying on")
-                self._sleep(STORE_RETRY_S[min(attempt, len(STORE_RETRY_S) - 1)])
+    def _settle(self, batch: Sequence[Entry]) -> None:
+        try:
+            patiently(lambda: self._commit(batch), self._outage, self._sleep)
+        except Exception as error:  # the database refuses a row: that must not take the others with it
+            if len(batch) > 1:
+                for entry in batch:
+                    self._settle([entry])
             else:
-                if attempt:
-                    log.info("store.back", tries=attempt + 1)
-                return
+                self._refuse(batch[0], error)
+        else:
+            _finish(batch)
 
-    def _commit(self, batch: list[Entry]) -> None:
+    def _commit(self, batch: Sequence[Entry]) -> None:
+        events = [entry.event for entry in batch]
         with self._store.write(durable=any(entry.durable for entry in batch)) as connection:
-            if queued := [e.event for e in batch if isinstance(e.event, Queued)]:
+            if queued := [event for event in events if isinstance(event, Queued)]:
                 steps.insert(connection, self._store, queued)
-            steps.start(connection, [e.event for e in batch if isinstance(e.event, Started)])
-            if ended := [e.event for e in batch if isinstance(e.event, Ended)]:
+            if started := [event for event in events if isinstance(event, Started)]:
+                steps.start(connection, started)
+            if ended := [event for event in events if isinstance(event, Ended)]:
                 steps.end(connection, ended)
 
+    def _refuse(self, entry: Entry, error: Exception) -> None:
+        log.error("event.not_recorded", kind=type(entry.event).__name__, exc_info=error)
+        if entry.done is not None:
+            entry.done.set_exception(error)
+        elif isinstance(entry.event, Ended) and entry.event.error_type != _NOT_RECORDED:
+            self._settle([entry._replace(event=_without_details(entry.event, error))])
 
-def _finish(entry: Entry) -> None:
-    if entry.then is None:
-        return
-    try:
-        entry.then()
-    except Exception:
-        # the outcome is safe: should the message come again, it is acknowledged without a run
-        log.exception("message.not_acknowledged")
+
+_NOT_RECORDED = "OutcomeNotRecorded"
+
+
+def _without_details(ended: Ended, error: Exception) -> Ended:
+    text = f"Its outcome could not be recorded ({type(error).__name__}); the worker's log has the reason."
+    return replace(ended, state=State.FAILED, result=None, error=text, error_type=_NOT_RECORDED, traceback=None)
+
+
+def _finish(batch: Sequence[Entry]) -> None:
+    groups: defaultdict[Callable[[list[MessageProxy]], None], list[Any]] = defaultdict(list)
+    for entry in batch:
+        if entry.done is not None:
+            entry.done.set_result(None)
+        if entry.acknowledge is not None:
+            groups[entry.acknowledge].append(entry.message)
+    for acknowledge, messages in groups.items():
+        try:
+            acknowledge(messages)
+        except Exception:
+            # the outcomes are safe: should the messages come again, they are acknowledged without a run
+            log.exception("messages.not_acknowledged", count=len(messages))

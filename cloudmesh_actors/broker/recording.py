@@ -6,28 +6,32 @@ consumers record outcomes before they acknowledge.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import orjson
-from dramatiq.broker import Broker, Consumer
+from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.common import q_name
 from dramatiq.errors import BrokerConnectionError, ConnectionClosed
 from dramatiq.message import Message
 
-from cloudmesh_actors import runs, steps
+from cloudmesh_actors import logs, runs, steps
+from cloudmesh_actors.broker.outages import Outage, quieten
 from cloudmesh_actors.broker.recorder import Recorder
-from cloudmesh_actors.broker.settlement import RecordingConsumer
-from cloudmesh_actors.errors import BrokerUnavailable
+from cloudmesh_actors.broker.settlement import RecordingConsumer, open_outbox
+from cloudmesh_actors.errors import BrokerUnavailable, StoreUnavailable
 from cloudmesh_actors.steps import Ended, Queued, State
 from cloudmesh_actors.store import Store
 
 #: The option by which a message shows that its row exists: a retry, or a delayed message that became due.
 RECORDED = "recorded"
+
+log = logs.get_logger()
 
 
 class Unavailable(BrokerUnavailable, ConnectionClosed):
@@ -41,6 +45,7 @@ class Recording:
     url_masked: str
     store: Callable[[], Store]
     recorder: Callable[[], Recorder]
+    outage: Outage
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Record the message as queued, then publish it.
@@ -52,39 +57,81 @@ class Recording:
         if RECORDED in message.options:
             return self._publish(message, delay)
         message = _placed(message)
+        outbox = open_outbox()
+        if outbox is not None:
+            outbox.append((message, delay))
+            return message
         queued = _queued(message, delay)
-        store = self.store()
-        with store.write() as connection:
-            steps.insert(connection, store, [queued])
+        self._record(queued)
         try:
             return self._publish(message, delay)
-        except BrokerUnavailable as error:
+        except Exception as error:
             self._give_up(queued, error)
             raise
 
+    def publish_held(self, message: Message[Any], delay: int | None) -> None:
+        """Record a message as queued unless it was, and publish it. Raises BrokerUnavailable."""
+        self._record(_queued(message, delay))
+        self._publish(message, delay)
+
+    def publish_again(self, message: Message[Any], delay: int) -> None:
+        """Publish the message of a step's next run, `delay` milliseconds from now. Raises BrokerUnavailable."""
+        again = message.copy(queue_name=q_name(message.queue_name), options={RECORDED: True})
+        again.options.pop("eta", None)
+        self._publish(again, delay or None)
+
+    def row_of(self, message: MessageProxy) -> Queued:
+        """What is recorded of a message that nobody recorded as queued. Its place among steps is its own word."""
+        row = _queued(message, None)._replace(sender="unknown", enqueued_at=message.message_timestamp / 1000)
+        return row if RECORDED in message.options else row._replace(root_id=row.id, parent_id=None, retry_of=None)
+
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """A consumer that records; for delayed messages a plain one, since they only change their queue."""
-        consumer: Consumer = super().consume(queue_name, prefetch, timeout)  # type: ignore[misc]
+        quieten(queue_name)
+        try:
+            consumer: Consumer = super().consume(queue_name, prefetch, timeout)  # type: ignore[misc]
+        except BrokerConnectionError as error:
+            self.outage.began(error)
+            raise
+        self.outage.ended()
         if queue_name != q_name(queue_name):
             return consumer
-        return RecordingConsumer(consumer, self.recorder(), self._publish_again)
+        return RecordingConsumer(consumer, self.recorder(), self)
+
+    def ping(self) -> None:
+        """Raises BrokerUnavailable when the broker does not answer."""
+        with self._answering():
+            super().ping()  # type: ignore[misc]
+
+    def depth(self, queue: str) -> tuple[int, int, int | None, int]:
+        """Messages that are ready, delayed, running (None: not known) and set aside. Raises BrokerUnavailable."""
+        with self._answering():
+            return super().depth(queue)  # type: ignore[misc, no-any-return]
+
+    def _record(self, queued: Queued) -> None:
+        store = self.store()
+        with store.write() as connection:
+            steps.insert(connection, store, [queued])
 
     def _publish(self, message: Message[Any], delay: int | None) -> Message[Any]:
-        try:
+        with self._answering():
             return super().enqueue(message, delay=delay)  # type: ignore[misc, no-any-return]
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
         except BrokerConnectionError as error:
             raise unavailable(self.url_masked, error) from error
 
-    def _publish_again(self, message: Message[Any], delay_ms: int) -> None:
-        again = message.copy(queue_name=q_name(message.queue_name))
-        again.options.pop("eta", None)
-        self._publish(again, delay_ms or None)
-
-    def _give_up(self, queued: Queued, error: BrokerUnavailable) -> None:
-        text = f"It was not sent. {error}"
-        ended = Ended(queued.id, queued.root_id, State.FAILED, time.time(), error=text, error_type="BrokerUnavailable")
-        with self.store().write() as connection:
-            steps.end(connection, [ended])
+    def _give_up(self, queued: Queued, error: Exception) -> None:
+        text, kind = f"It was not sent. {error}", type(error).__name__
+        ended = Ended(queued.id, queued.root_id, State.FAILED, time.time(), error=text, error_type=kind)
+        try:
+            with self.store().write() as connection:
+                steps.end(connection, [ended])
+        except StoreUnavailable as store_error:
+            log.error("job.left_queued", job_id=queued.root_id, error=str(store_error))  # noqa: TRY400
 
 
 def recording(base: type[Broker]) -> type[Any]:
@@ -108,7 +155,7 @@ def _placed(message: Message[Any]) -> Message[Any]:
     return message.copy(options={**place, RECORDED: True})
 
 
-def _queued(message: Message[Any], delay_ms: int | None) -> Queued:
+def _queued(message: Message[Any] | MessageProxy, delay_ms: int | None) -> Queued:
     arguments = orjson.dumps({"args": message.args, "kwargs": message.kwargs}, option=orjson.OPT_NON_STR_KEYS)
     now = time.time()
     return Queued(
@@ -117,7 +164,7 @@ def _queued(message: Message[Any], delay_ms: int | None) -> Queued:
         parent_id=message.options.get("parent"),
         retry_of=message.options.get("retry_of"),
         actor=message.actor_name,
-        queue=message.queue_name,
+        queue=q_name(message.queue_name),
         arguments=arguments.decode(),
         sender=_sender(),
         enqueued_at=now,

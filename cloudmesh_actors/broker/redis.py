@@ -7,12 +7,15 @@ The keys are those of Dramatiq's own Redis broker, so a plain Dramatiq program c
 * a fetch gives ids with bodies: a body that cannot be read is set aside, and takes nobody with it;
 * heartbeats use the server's clock, and maintenance goes by a timer and over every queue, so that the messages of a
   dead worker are handed on in seconds, also on a queue that nobody else consumes;
-* what was fetched and not begun is handed back when the consumer closes, at the head of the queue.
+* what was fetched and not begun is handed back when the consumer closes, at the head of the queue; what a cut
+  connection left in between is found when the next one opens;
+* acknowledgements go in batches, and wait while the server is away.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +28,8 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.common import current_millis, dq_name, q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.message import Message
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cloudmesh_actors import logs
 
@@ -40,19 +45,16 @@ MAINTENANCE_EVERY_S = 5.0
 #: How long messages that were set aside are kept.
 SET_ASIDE_KEPT_MS = 7 * 86_400_000
 
-#: How long a consumer of delayed messages sleeps while it holds some.
-DELAYED_TICK_S = 0.05
-
-#: Cuts of the connection; redis-py's TimeoutError is not one of its ConnectionErrors.
-CONNECTION_ERRORS = (redis.ConnectionError, redis.TimeoutError)
+#: Wait before the second and last try to send, in seconds: the server may just have been started anew.
+SEND_AGAIN_S = 0.2
 
 # Keys, as Dramatiq names them: NS:QUEUE (list of ids), NS:QUEUE.msgs (id → body), NS:__acks__.WORKER.QUEUE (set of ids
 # fetched and not acknowledged), NS:__heartbeats__ (worker → time), NS:QUEUE.XQ and .XQ.msgs (set aside). Ours:
 # NS:__queues__ (every queue that was consumed), NS:__wake__.QUEUE (a channel).
 
+# A sender that lost the reply sends again: the id is in the list once.
 _ENQUEUE = """
-redis.call("hset", KEYS[2], ARGV[1], ARGV[2])
-redis.call("rpush", KEYS[1], ARGV[1])
+if redis.call("hset", KEYS[2], ARGV[1], ARGV[2]) == 1 then redis.call("rpush", KEYS[1], ARGV[1]) end
 redis.call("publish", KEYS[3], "1")
 """
 
@@ -71,17 +73,22 @@ return found
 """
 
 _ACK = """
-if redis.call("srem", KEYS[1], ARGV[1]) > 0 then redis.call("hdel", KEYS[2], ARGV[1]) end
+for _, id in ipairs(ARGV) do
+    if redis.call("srem", KEYS[1], id) > 0 then redis.call("hdel", KEYS[2], id) end
+end
 """
 
 _SET_ASIDE = """
-if redis.call("srem", KEYS[1], ARGV[1]) == 0 then return end
-local body = redis.call("hget", KEYS[2], ARGV[1])
-redis.call("hdel", KEYS[2], ARGV[1])
-if body then
-    local time = redis.call("time")
-    redis.call("zadd", KEYS[3], time[1] * 1000, ARGV[1])
-    redis.call("hset", KEYS[4], ARGV[1], body)
+local time = redis.call("time")
+for _, id in ipairs(ARGV) do
+    if redis.call("srem", KEYS[1], id) > 0 then
+        local body = redis.call("hget", KEYS[2], id)
+        redis.call("hdel", KEYS[2], id)
+        if body then
+            redis.call("zadd", KEYS[3], time[1] * 1000, id)
+            redis.call("hset", KEYS[4], id, body)
+        end
+    end
 end
 """
 
@@ -139,12 +146,31 @@ log = logs.get_logger()
 
 
 class WakingRedisBroker(RedisBroker):
-    """Dramatiq's Redis broker with our consumer, server time, and connections that notice a dead peer."""
+    """Dramatiq's Redis broker with our consumer, server time, and connections that notice a dead peer.
 
-    def __init__(self, url: str, *, namespace: str = "dramatiq", middleware: list[Any] | None = None) -> None:
-        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=30, health_check_interval=30)
+    Args:
+        heartbeat_timeout_ms: see `HEARTBEAT_TIMEOUT_MS`; shorter in tests.
+        maintenance_every_s: see `MAINTENANCE_EVERY_S`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = "dramatiq",
+        middleware: list[Any] | None = None,
+        heartbeat_timeout_ms: int | None = None,
+        maintenance_every_s: float | None = None,
+    ) -> None:
+        # redis-py's own retries would hide a cut from the consumer, who has to look what it left behind
+        client = redis.Redis.from_url(
+            url, socket_connect_timeout=5, socket_timeout=30, health_check_interval=30, retry=Retry(NoBackoff(), 0)
+        )
         super().__init__(client=client, namespace=namespace, middleware=middleware or [])
+        self.heartbeat_timeout_ms = heartbeat_timeout_ms or HEARTBEAT_TIMEOUT_MS
+        self.maintenance_every_s = maintenance_every_s or MAINTENANCE_EVERY_S
         self._enqueue_script = client.register_script(_ENQUEUE)
+        self._holdings: dict[str, Holdings] = {}
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Put a message into its queue, `delay` milliseconds from now at the earliest.
@@ -159,9 +185,7 @@ class WakingRedisBroker(RedisBroker):
             options["eta"] = current_millis() + delay
         message = message.copy(queue_name=queue, options=options)
         self.emit_before("enqueue", message, delay)
-        keys = [self.key(queue), self.key(f"{queue}.msgs"), self.wake_channel(queue)]
-        with connection_errors():
-            self._enqueue_script(keys=keys, args=[options["redis_message_id"], message.encode()])
+        self._deliver(queue, options["redis_message_id"], message.encode())
         self.emit_after("enqueue", message, delay)
         return message
 
@@ -169,6 +193,10 @@ class WakingRedisBroker(RedisBroker):
         """A consumer of one queue, which looks at it at least every `timeout` milliseconds."""
         with connection_errors():
             return RedisConsumer(self, queue_name, prefetch, timeout)
+
+    def holdings(self, queue: str) -> Holdings:
+        """What this process holds of a queue."""
+        return self._holdings.setdefault(queue, Holdings())
 
     def key(self, name: str) -> str:
         """A key in this broker's namespace."""
@@ -194,9 +222,43 @@ class WakingRedisBroker(RedisBroker):
         with connection_errors():
             self.client.ping()
 
+    def close(self) -> None:
+        """Close all connections."""
+        self.client.close()
+
+    def _deliver(self, queue: str, redis_id: str, body: bytes) -> None:
+        keys = [self.key(queue), self.key(f"{queue}.msgs"), self.wake_channel(queue)]
+        try:
+            self._enqueue_script(keys=keys, args=[redis_id, body])
+        except redis.ConnectionError:
+            time.sleep(SEND_AGAIN_S)
+            with connection_errors():
+                self._enqueue_script(keys=keys, args=[redis_id, body])
+        except redis.RedisError as error:
+            raise ConnectionClosed(error) from None
+
+
+class Holdings:
+    """The messages of one queue that this process holds, by their ids in Redis.
+
+    They outlive a connection, as the runs of their messages do: `held` by worker threads (with the time at which a
+    delayed one is due, in milliseconds), `done` and `aside` by the consumer, which still has to tell the server.
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[str, int | None] = {}
+        self.done: set[str] = set()
+        self.aside: set[str] = set()
+        self.telling = threading.Lock()
+        self.room = threading.Event()
+
+    def known(self) -> set[str]:
+        """All of them."""
+        return {*self.held, *self.done, *self.aside}
+
 
 class RedisConsumer(Consumer):
-    """Fetches from one queue; used by one consumer thread, but for `ack`, which any thread may call."""
+    """Fetches from one queue; used by one consumer thread, but for `ack_all` and `nack_all`, which any may call."""
 
     def __init__(
         self,
@@ -209,9 +271,11 @@ class RedisConsumer(Consumer):
         self._broker, self._queue, self._prefetch, self._timeout_s = broker, queue, prefetch, timeout_ms / 1000
         self._clock = clock
         self._fetched: deque[tuple[bytes, bytes | None]] = deque()
-        self._held: set[str] = set()  # ids handed to worker threads and not acknowledged
+        self._mine = broker.holdings(queue)
         self._delayed = queue != q_name(queue)
-        self._heartbeat_due = self._maintenance_due = 0.0
+        self._heartbeat_due = clock()
+        # not at once: after an outage the others have to come back and send theirs first
+        self._maintenance_due = clock() + broker.maintenance_every_s
         self._script = {
             name: broker.client.register_script(text)
             for name, text in [("fetch", _FETCH), ("ack", _ACK), ("set_aside", _SET_ASIDE), ("hand_back", _HAND_BACK),
@@ -221,13 +285,14 @@ class RedisConsumer(Consumer):
         self._acks = broker.key(f"__acks__.{broker.broker_id}.{queue}")
         aside = broker.key(f"{q_name(queue)}.XQ")
         self._aside, self._aside_bodies = aside, f"{aside}.msgs"
+        self._reconcile()
         self._wake = broker.client.pubsub(ignore_subscribe_messages=True)
         self._wake.subscribe(broker.wake_channel(queue))
 
     def __next__(self) -> MessageProxy | None:
         with connection_errors():
             self._keep_up()
-            if not self._fetched and len(self._held) < self._prefetch:
+            if not self._fetched and len(self._mine.held) < self._prefetch:
                 self._fetch()
             if self._fetched:
                 return self._next_fetched()
@@ -235,31 +300,45 @@ class RedisConsumer(Consumer):
             return None
 
     def ack(self, message: MessageProxy) -> None:
-        """Forget a message for good. Raises ConnectionClosed; the message is then still ours."""
-        message_id = message.options["redis_message_id"]
-        with connection_errors():
-            self._script["ack"](keys=[self._acks, self._bodies], args=[message_id])
-        self._held.discard(message_id)
+        """Forget a message for good; at once, or as soon as the server answers again."""
+        self.ack_all([message])
 
     def nack(self, message: MessageProxy) -> None:
-        """Set a message aside. Raises ConnectionClosed; the message is then still ours."""
-        message_id = message.options["redis_message_id"]
-        with connection_errors():
-            self._put_aside(message_id)
-        self._held.discard(message_id)
+        """Set a message aside; at once, or as soon as the server answers again."""
+        self.nack_all([message])
+
+    def ack_all(self, messages: list[MessageProxy]) -> None:
+        """Forget messages for good; at once, or as soon as the server answers again."""
+        self._let_go(messages, self._mine.done)
+
+    def nack_all(self, messages: list[MessageProxy]) -> None:
+        """Set messages aside; at once, or as soon as the server answers again."""
+        self._let_go(messages, self._mine.aside)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Hand back messages that were not begun, to the head of the queue. Raises ConnectionClosed."""
-        self._hand_back([message.options["redis_message_id"] for message in messages])
+        with connection_errors():
+            self._hand_back([message.options["redis_message_id"] for message in messages])
 
     def close(self) -> None:
-        """Hand back everything that is still ours and stop listening."""
+        """Hand back what was fetched, and of delayed messages all: nobody else holds them. Raises ConnectionClosed."""
         try:
-            self._hand_back([*(name.decode() for name, _ in self._fetched), *self._held])
-            self._fetched.clear()
+            with connection_errors():
+                self._tell()
+                delayed = [*self._mine.held] if self._delayed else []
+                self._hand_back([*(_text(name) for name, _ in self._fetched), *delayed])
+                self._fetched.clear()
         finally:
-            with contextlib.suppress(*CONNECTION_ERRORS):
+            with contextlib.suppress(redis.RedisError):
                 self._wake.close()
+
+    def _reconcile(self) -> None:
+        """Hand back what the server thinks is ours and nobody here holds: a reply was lost, or a consumer died."""
+        if self._delayed:
+            self._mine.held.clear()
+        known = self._mine.known()
+        theirs: set[Any] = self._broker.client.smembers(self._acks)
+        self._hand_back([name for name in map(_text, theirs) if name not in known])
 
     def _keep_up(self) -> None:
         now = self._clock()
@@ -267,59 +346,99 @@ class RedisConsumer(Consumer):
             self._heartbeat_due = now + HEARTBEAT_EVERY_S
             keys = [self._broker.key("__heartbeats__"), self._broker.key("__queues__")]
             self._script["heartbeat"](keys=keys, args=[self._broker.broker_id, self._queue])
+            self._tell()
         if now >= self._maintenance_due:
-            self._maintenance_due = now + MAINTENANCE_EVERY_S
+            self._maintenance_due = now + self._broker.maintenance_every_s
             self._maintain()
 
     def _maintain(self) -> None:
-        arguments = [self._broker.namespace, HEARTBEAT_TIMEOUT_MS, SET_ASIDE_KEPT_MS]
+        arguments = [self._broker.namespace, self._broker.heartbeat_timeout_ms, SET_ASIDE_KEPT_MS]
         if handed := self._script["maintain"](args=arguments):
             log.warning("messages.handed_on", count=handed, reason="a worker died")
 
     def _fetch(self) -> None:
         keys = [self._list, self._bodies, self._acks, self._broker.key("__heartbeats__")]
-        room = self._prefetch - len(self._held)
+        room = self._prefetch - len(self._mine.held)
         found = self._script["fetch"](keys=keys, args=[room, self._broker.broker_id])
         self._fetched.extend(zip(found[::2], found[1::2], strict=True))
 
     def _next_fetched(self) -> MessageProxy | None:
         raw_id, body = self._fetched.popleft()
-        message_id = raw_id.decode(errors="replace")
+        redis_id = _text(raw_id)
+        if body is None:  # another consumer has ended it
+            self._script["ack"](keys=[self._acks, self._bodies], args=[raw_id])
+            return None
         try:
-            if body is None:
-                raise DecodeError("no body", None, None)
-            message = Message.decode(body).copy(options={"redis_message_id": message_id})
+            message = Message.decode(body).copy(options={"redis_message_id": redis_id})
         except DecodeError as error:
             log.error("message.set_aside", queue=self._queue, reason="it cannot be read", cause=str(error.error))  # noqa: TRY400
-            self._put_aside(raw_id)
+            self._put_aside([raw_id])
             return None
-        self._held.add(message_id)
+        self._mine.held[redis_id] = message.options.get("eta")
         return MessageProxy(message)
 
-    def _put_aside(self, message_id: str | bytes) -> None:
-        keys = [self._acks, self._bodies, self._aside, self._aside_bodies]
-        self._script["set_aside"](keys=keys, args=[message_id])
+    def _let_go(self, messages: list[MessageProxy], to_tell: set[str]) -> None:
+        for message in messages:
+            redis_id = message.options["redis_message_id"]
+            to_tell.add(redis_id)
+            self._mine.held.pop(redis_id, None)
+        self._mine.room.set()
+        with contextlib.suppress(redis.RedisError):  # the consumer thread finds out too, and tells it when it is back
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell the server of messages that are done with."""
+        with self._mine.telling:
+            for waiting, tell in ((self._mine.done, self._forget), (self._mine.aside, self._put_aside)):
+                if ids := [*waiting]:
+                    tell(ids)
+                    waiting.difference_update(ids)
+
+    def _forget(self, ids: list[str]) -> None:
+        self._script["ack"](keys=[self._acks, self._bodies], args=ids)
+
+    def _put_aside(self, ids: list[str] | list[bytes]) -> None:
+        self._script["set_aside"](keys=[self._acks, self._bodies, self._aside, self._aside_bodies], args=ids)
 
     def _hand_back(self, ids: list[str]) -> None:
         if ids:
             keys = [self._list, self._bodies, self._acks, self._broker.wake_channel(self._queue)]
-            with connection_errors():
-                self._script["hand_back"](keys=keys, args=ids)
-            self._held.difference_update(ids)
+            self._script["hand_back"](keys=keys, args=ids)
+            for redis_id in ids:
+                self._mine.held.pop(redis_id, None)
 
     def _wait(self) -> None:
-        """Until something was enqueued, or `timeout`; not long while the threads are busy or delays run out."""
-        busy = bool(self._held)
-        limit = DELAYED_TICK_S if busy and (self._delayed or len(self._held) >= self._prefetch) else self._timeout_s
-        if self._wake.get_message(timeout=limit) is not None:
+        """Until something was enqueued or is due, there is room again, or `timeout` is over."""
+        if self._is_full():
+            self._mine.room.clear()
+            if self._is_full():
+                self._mine.room.wait(self._timeout_s)
+        elif self._wake.get_message(timeout=self._until_due()) is not None:
             while self._wake.get_message(timeout=0) is not None:  # one look serves all announcements so far
                 pass
+
+    def _is_full(self) -> bool:
+        return len(self._mine.held) >= self._prefetch
+
+    def _until_due(self) -> float:
+        dues = [due for due in [*self._mine.held.values()] if due is not None] if self._delayed else []
+        if not dues:
+            return self._timeout_s
+        return min(self._timeout_s, max(0.001, (min(dues) - current_millis()) / 1000))
+
+
+def _text(name: bytes) -> str:
+    return name.decode(errors="replace")
 
 
 @contextlib.contextmanager
 def connection_errors() -> Iterator[None]:
-    """Turns redis-py's connection errors into Dramatiq's, which its worker knows how to live through."""
+    """Turns redis-py's errors into the one of Dramatiq's that its worker knows how to live through.
+
+    All of them: its TimeoutError is no ConnectionError, and a server that is loading its data, out of memory or disk,
+    or a read-only replica answers with a ResponseError.
+    """
     try:
         yield
-    except CONNECTION_ERRORS as error:
+    except redis.RedisError as error:
         raise ConnectionClosed(error) from None

@@ -1,0 +1,1 @@
+"""What the contract tests of brokers and stores share."""
