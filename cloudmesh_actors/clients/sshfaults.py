@@ -68,7 +68,7 @@ class Login:
         return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
 
 
-class Strict(paramiko.MissingHostKeyPolicy):
+class Strict(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]
     """Refuses hosts whose keys are not known, with the fingerprint to compare."""
 
     def __init__(self, login: Login) -> None:

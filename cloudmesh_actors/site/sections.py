@@ -76,7 +76,7 @@ def read_batch_servers(section: Fields) -> Iterator[BatchServer]:
             fields.require("host", "user")
             _refuse(fields, ("dialect", "seed", "fault"), "is for the driver simulator only")
         dialect: BatchDialect = fields.choice("dialect", BatchDialect, "torque-xml")
-        fault: BatchFault | None = fields.choice("fault", BatchFault, "away") if "fault" in fields else None
+        fault: BatchFault = fields.choice("fault", BatchFault, "away")
         yield BatchServer(
             name,
             host=fields.address("host"),
@@ -89,7 +89,7 @@ def read_batch_servers(section: Fields) -> Iterator[BatchServer]:
             max_age=fields.seconds("max_age", DEFAULT_MAX_AGE_S, zero=True),
             dialect=dialect,
             seed=fields.integer("seed", 0, 0, 2**31),
-            fault=fault,
+            fault=fault if "fault" in fields else None,
         )
 
 

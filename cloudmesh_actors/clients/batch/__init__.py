@@ -1,0 +1,1 @@
+"""Batch servers: what `qstat` and `pbsnodes` print, over SSH or from a simulated server."""
