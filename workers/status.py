@@ -14,7 +14,7 @@ from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import roster
 from cloudmesh_actors.broker import Depth
 from cloudmesh_actors.roster import WorkerRow
-from workers import configuration
+from workers import configuration, valkey
 from workers.supervisor import Process
 
 if TYPE_CHECKING:
@@ -63,12 +63,13 @@ def read(fleet: Fleet, now: float | None = None) -> list[WorkerStatus]:
     """The fleet's workers here, in the order of the plan, then all others that share its store.
 
     Raises:
-        StoreUnavailable, BrokerUnavailable: without them there is little to tell.
+        StoreUnavailable: the store does not answer.
+        BrokerUnavailable: the broker does not answer, and is not the embedded one, which may well be down.
     """
     now = time.time() if now is None else now
     host = socket.gethostname()
     rows = {(row.name, row.host, row.fleet): row for row in roster.rows()}
-    depths = brokers.depths()
+    depths = {} if fleet.embedded and not valkey.answers(valkey.socket_path(fleet.settings)) else brokers.depths()
     processes = fleet.supervisor.processes()
     mine = [
         here(

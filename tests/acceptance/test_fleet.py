@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetUnderTest
 
 @pytest.fixture
 def small(running: FleetUnderTest) -> FleetUnderTest:
-    running.run("up")
+    running.up()
     return running
 
 
@@ -39,19 +40,30 @@ def private(tmp_path: Path) -> Iterator[FleetUnderTest]:
         yield it
 
 
+@contextmanager
+def process(it: FleetUnderTest, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m workers NAME`` in the foreground, gone after the block."""
+    command = [sys.executable, "-P", "-m", "workers", name]
+    with subprocess.Popen(command, env=it.environment, stdout=subprocess.DEVNULL) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
 def test_all_seven_workers_are_ready_after_up_with_a_log_and_a_pid_file_each_and_little_memory(tmp_path: Path) -> None:
     with fleet(tmp_path / "logs") as whole:
         up = whole.run("up")
         workers = whole.status()
 
         assert list(workers) == [*SEVEN, "beat"]
-        assert {worker["state"] for worker in workers.values()} == {"ready"}
+        assert {worker.state for worker in workers.values()} == {"ready"}
         assert "all ready after" in up.stdout
         for name in [*SEVEN, "beat"]:
-            assert whole.pid(name) == workers[name]["pid"]
+            assert whole.pid(name) == workers[name].pid
             assert (whole.log_dir / f"{name}.log").stat().st_size > 0
-            assert workers[name]["memory"] <= 90e6
-        queues = {worker["name"]: worker["queue"] for worker in workers.values()}
+            assert workers[name].memory <= 90e6
+        queues = {worker.name: worker.queue for worker in workers.values()}
         assert [queues[name] for name in SEVEN] == [
             "launcher", "launcher", "provisioner", "provisioner", "pbs", "rain", "rack",
         ]  # fmt: skip
@@ -63,12 +75,12 @@ def test_all_seven_workers_are_ready_after_up_with_a_log_and_a_pid_file_each_and
 
 
 def test_up_again_leaves_everything_as_it_is(small: FleetUnderTest) -> None:
-    before = {name: worker["pid"] for name, worker in small.status().items()}
+    before = {name: worker.pid for name, worker in small.status().items()}
 
     again = small.run("up")
 
     assert again.stdout == "valkey, rack, beat were ready already\n"
-    assert {name: worker["pid"] for name, worker in small.status().items()} == before
+    assert {name: worker.pid for name, worker in small.status().items()} == before
 
 
 def test_two_ups_at_once_make_one_fleet(private: FleetUnderTest) -> None:
@@ -90,8 +102,8 @@ def test_a_killed_worker_comes_back_with_a_fresh_pid_file(small: FleetUnderTest)
     os.kill(killed, signal.SIGKILL)
 
     eventually(lambda: small.pid("rack") != killed)
-    eventually(lambda: small.status()["rack"]["state"] == "ready")
-    assert small.status()["rack"]["pid"] == small.pid("rack")
+    eventually(lambda: small.status()["rack"].state == "ready")
+    assert small.status()["rack"].pid == small.pid("rack")
 
 
 def test_a_killed_broker_comes_back(small: FleetUnderTest) -> None:
@@ -100,7 +112,7 @@ def test_a_killed_broker_comes_back(small: FleetUnderTest) -> None:
     os.kill(killed, signal.SIGKILL)
 
     eventually(lambda: small.pid("valkey") != killed)
-    small.run("up")
+    small.up()
 
 
 def test_a_killed_supervisor_leaves_nothing_behind_and_up_mends_it(small: FleetUnderTest) -> None:
@@ -110,7 +122,7 @@ def test_a_killed_supervisor_leaves_nothing_behind_and_up_mends_it(small: FleetU
 
     eventually(lambda: not any(map(is_alive, below)))
     assert "started" in small.run("up").stdout
-    assert small.status()["rack"]["state"] == "ready"
+    assert small.status()["rack"].state == "ready"
 
 
 def test_a_worker_that_was_stopped_by_hand_is_started_and_the_others_are_left_alone(small: FleetUnderTest) -> None:
@@ -123,98 +135,84 @@ def test_a_worker_that_was_stopped_by_hand_is_started_and_the_others_are_left_al
     assert small.pid("beat") == beat
 
 
-def test_stale_and_foreign_pid_files_harm_nobody(small: FleetUnderTest) -> None:
-    with subprocess.Popen(["sleep", "600"]) as bystander:
-        names = {"rack": b"%d" % bystander.pid, "beat": b"", "valkey": b"\xff", "supervisord": b"1"}
-        for name, content in names.items():
-            (small.log_dir / f"{name}.pid").write_bytes(content)
-
-        small.run("down")
-
-        assert bystander.poll() is None
-        assert (small.log_dir / "rack.pid").read_bytes() == names["rack"]
-
-        small.run("up")
-
-        assert small.pid("rack") == small.status()["rack"]["pid"]
-        assert small.pid("beat") == small.status()["beat"]["pid"]
-        assert bystander.poll() is None
-        bystander.kill()
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is none of the fleet's."""
+    with subprocess.Popen(["sleep", "600"]) as running:
+        yield running
+        running.kill()
 
 
-def test_more_workers_are_added_and_taken_away_without_touching_the_others(small: FleetUnderTest) -> None:
+def test_stale_and_foreign_pid_files_harm_nobody(small: FleetUnderTest, bystander: subprocess.Popen[bytes]) -> None:
+    names = {"rack": b"%d" % bystander.pid, "beat": b"", "valkey": b"\xff", "supervisord": b"1"}
+    for name, content in names.items():
+        (small.log_dir / f"{name}.pid").write_bytes(content)
+
+    small.run("down")
+
+    assert bystander.poll() is None
+    assert (small.log_dir / "rack.pid").read_bytes() == names["rack"]
+
+    small.up()
+
+    assert small.pid("rack") == small.status()["rack"].pid
+    assert small.pid("beat") == small.status()["beat"].pid
+    assert bystander.poll() is None
+
+
+def test_a_change_that_concerns_some_workers_leaves_the_others_alone(small: FleetUnderTest) -> None:
     before = small.pid("rack")
-    more = FleetUnderTest(small.log_dir, **{**SMALL, "WORKERS": "rack=2 pbs=1"})
 
-    assert more.run("up").stdout.startswith("q1, rack2 started; ")
+    more = FleetUnderTest(small.log_dir, **{**SMALL, "WORKERS": "rack=2"}).run("up")
+    assert more.stdout.startswith("rack2 started; ")
     assert small.pid("rack") == before
 
-    small.run("up")
+    small.up()
     assert small.pid("rack") == before
     assert sorted(small.supervisor().processes()) == ["beat", "rack", "valkey"]
 
-
-def test_another_number_of_threads_restarts_that_worker_alone(small: FleetUnderTest) -> None:
-    rack, beat = small.pid("rack"), small.pid("beat")
-
-    FleetUnderTest(small.log_dir, **{**SMALL, "THREADS": "2"}).run("up")
-
-    assert small.pid("rack") != rack
+    beat = small.pid("beat")
+    FleetUnderTest(small.log_dir, **{**SMALL, "THREADS": "2"}).up()
+    assert small.pid("rack") != before
     assert small.pid("beat") == beat
 
 
 def test_another_setting_restarts_the_fleet_with_it(small: FleetUnderTest) -> None:
     rack = small.pid("rack")
 
-    FleetUnderTest(small.log_dir, **SMALL, GRACE=7).run("up")
+    FleetUnderTest(small.log_dir, **SMALL, GRACE=7).up()
 
     assert small.pid("rack") != rack
     assert small.supervisor().environment()["CLOUDMESH_GRACE"] == "7"
 
 
-def test_two_fleets_run_side_by_side_and_one_ends_without_the_other(
-    small: FleetUnderTest, private: FleetUnderTest
+def test_cleaning_one_of_two_fleets_deletes_its_own_files_and_nothing_else(
+    small: FleetUnderTest, private: FleetUnderTest, tmp_path: Path
 ) -> None:
-    private.run("up")
-    assert private.status()["rack"]["pid"] != small.status()["rack"]["pid"]
-
-    private.run("clean")
-
-    assert small.status()["rack"]["state"] == "ready"
-    assert private.status()["rack"]["state"] == "down"
-
-
-def test_clean_deletes_logs_and_pid_files_of_the_fleet_and_nothing_else(private: FleetUnderTest) -> None:
     private.log_dir.mkdir()
     foreign = ["notes.txt", "l1.log", "rack.log.bak", "rack.logs", "pbs.log", "beat.log.old"]
     for name in foreign:
         (private.log_dir / name).write_text("precious")
     (private.log_dir / "sub").mkdir()
     (private.log_dir / "sub" / "rack.log").write_text("precious")
-    private.run("up")
+    private.up()
+    assert private.pid("rack") != small.pid("rack")
     (private.log_dir / "rack.log.1").write_text("rotated")
+    (tmp_path / "link").symlink_to(private.log_dir)
 
-    clean = private.run("clean")
+    clean = FleetUnderTest(tmp_path / "link", **SMALL).run("clean")
 
     assert sorted(path.name for path in private.log_dir.iterdir()) == sorted([*foreign, "state", "sub"])
     assert (private.log_dir / "sub" / "rack.log").read_text() == "precious"
-    assert clean.stdout.startswith("all workers are down; ")
     assert (private.log_dir / "state" / "store.db").exists()
+    assert clean.stdout.startswith("all workers are down; ")
+    assert private.status()["rack"].state == "down"
+    assert small.status()["rack"].state == "ready"
 
 
 def test_clean_and_down_of_a_fleet_that_never_was_up_are_no_error(private: FleetUnderTest) -> None:
     assert private.run("down").stdout == "all workers were down already\n"
     assert private.run("clean").stdout == "all workers are down; 0 logs and pid files deleted\n"
-
-
-def test_a_log_directory_behind_a_link_is_the_same_fleet(private: FleetUnderTest, tmp_path: Path) -> None:
-    private.run("up")
-    (tmp_path / "link").symlink_to(private.log_dir)
-
-    FleetUnderTest(tmp_path / "link", **SMALL).run("clean")
-
-    assert private.supervisor().pid() is None
-    assert not list(private.log_dir.glob("*.log"))
 
 
 def test_a_worker_that_cannot_start_is_named_with_its_reason_and_the_others_are_up(
@@ -229,8 +227,8 @@ def test_a_worker_that_cannot_start_is_named_with_its_reason_and_the_others_are_
     assert up.stderr.splitlines()[0] == "rack is not ready: it ended each time it was started."
     assert "rack.log: Is a directory" in up.stderr
     assert "Traceback" not in up.stderr
-    assert private.status()["beat"]["state"] == "ready"
-    assert private.status()["rack"]["state"] == "failed"
+    assert private.status()["beat"].state == "ready"
+    assert private.status()["rack"].state == "failed"
 
 
 @pytest.mark.parametrize(
@@ -266,10 +264,9 @@ def test_a_directory_for_sockets_that_somebody_else_has_made_is_refused(tmp_path
 
 
 def test_in_the_foreground_it_ends_with_down_as_systemd_wants_it(private: FleetUnderTest) -> None:
-    command = [sys.executable, "-P", "-m", "workers", "run"]
-    with subprocess.Popen(command, env=private.environment, stdout=subprocess.DEVNULL) as foreground:
+    with process(private, "run") as foreground:
         eventually(lambda: private.supervisor().pid() == foreground.pid)
-        private.run("up")
+        private.up()
         assert private.supervisor().pid() == foreground.pid
 
         private.run("down")
@@ -291,10 +288,9 @@ def test_an_unknown_command_is_a_wrong_usage(private: FleetUnderTest) -> None:
 
 
 def test_a_worker_in_the_foreground_stops_at_once_and_a_second_signal_changes_nothing(small: FleetUnderTest) -> None:
-    command = [sys.executable, "-P", "-m", "workers", "q1"]
-    with subprocess.Popen(command, env=small.environment) as worker:
-        log = small.log_dir / "q1.log"
-        eventually(lambda: log.exists() and '"worker.ready"' in log.read_text())
+    log = small.log_dir / "q1.log"
+    with process(small, "q1") as worker:
+        eventually(lambda: log.exists() and '"worker.ready"' in log.read_text())  # nobody else is ever q1 here
 
         worker.send_signal(signal.SIGTERM)
         worker.send_signal(signal.SIGTERM)
