@@ -93,6 +93,8 @@ def _queue(word: str) -> str | None:
 
 
 def _actor(word: str) -> str | None:
-    from cloudmesh_actors.actor import find
+    if not word:
+        return None
+    from cloudmesh_actors.actor import find  # half a second, which others need not wait
 
-    return find(word).actor_name if word else None
+    return find(word).actor_name
