@@ -19,6 +19,7 @@ COMMANDS = {
     "workers": Command("workers", "command", "Show the workers."),
     "logs": Command("logs", "command", "Show the workers' logs."),
     "rack": Command("rack", "app", "Sensors, power and events of nodes, through their BMCs."),
+    "pbs": Command("pbs", "app", "Batch jobs, queues, nodes and users of batch servers."),
     "site": Command("site", "app", "Check the site file; expand and fold node sets."),
     "store": Command("store", "app", "Look after the store."),
 }

@@ -49,5 +49,17 @@ def power_actions(incomplete: str) -> list[str]:
     return [word for word in POWER if word.startswith(incomplete)]
 
 
+def clusters(incomplete: str) -> list[str]:
+    """The site's clusters that have batch queues."""
+    from cloudmesh_actors import site
+    from cloudmesh_actors.errors import CloudmeshError
+
+    try:
+        known = site.current().clusters.values()
+    except CloudmeshError:
+        return []
+    return [cluster.name for cluster in known if cluster.server and cluster.name.startswith(incomplete)]
+
+
 def _first_line(doc: str | None) -> str:
     return (doc or "").strip().partition("\n")[0]

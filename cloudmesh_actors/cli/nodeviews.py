@@ -19,10 +19,19 @@ _ADDRESS = re.compile(r" at (?:\[[0-9a-fA-F:.]+\]|[^\s:]+):[0-9]+")
 
 def is_per_node(result: Any) -> bool:
     """Whether a result is an array with an entry per node."""
+    return _has_entries(result, "node")
+
+
+def is_per_server(result: Any) -> bool:
+    """Whether a result is an array with an entry per batch server."""
+    return _has_entries(result, "server")
+
+
+def _has_entries(result: Any, key: str) -> bool:
     return (
         isinstance(result, list)
         and bool(result)
-        and all(isinstance(entry, dict) and {"node", "ok"} <= entry.keys() for entry in result)
+        and all(isinstance(entry, dict) and {key, "ok"} <= entry.keys() for entry in result)
     )
 
 

@@ -10,7 +10,7 @@ import typer
 from cloudmesh_actors import jobs
 from cloudmesh_actors.cli import jobviews, output, rackviews, streams, waiting
 from cloudmesh_actors.cli.exits import ExitCode
-from cloudmesh_actors.cli.nodeviews import is_per_node
+from cloudmesh_actors.cli.nodeviews import is_per_node, is_per_server
 from cloudmesh_actors.jobs import Job, State
 
 
@@ -57,5 +57,9 @@ def show(actor: str, result: Any) -> None:
     """Print a result for people: a table for what we know, JSON for the rest."""
     if is_per_node(result):
         output.show(*rackviews.view(actor, result))
+    elif is_per_server(result):
+        from cloudmesh_actors.cli import pbsviews
+
+        output.show(*pbsviews.results(result))
     elif result is not None:
         output.as_json(result)

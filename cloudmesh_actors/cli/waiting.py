@@ -11,7 +11,7 @@ import typer
 from cloudmesh_actors import actor, jobs, roster
 from cloudmesh_actors.cli import output, streams
 from cloudmesh_actors.cli.exits import ExitCode
-from cloudmesh_actors.cli.nodeviews import is_per_node
+from cloudmesh_actors.cli.nodeviews import is_per_node, is_per_server
 from cloudmesh_actors.errors import JobTimeout
 from cloudmesh_actors.jobs import Job, State
 
@@ -211,5 +211,6 @@ def code_of(job: Job) -> ExitCode:
     """The exit code that tells how a job ended."""
     if job.state is not State.DONE:
         return ExitCode.FAILED
-    failed = is_per_node(job.result) and not all(entry["ok"] for entry in job.result)
+    told_each = is_per_node(job.result) or is_per_server(job.result)
+    failed = told_each and not all(entry["ok"] for entry in job.result)
     return ExitCode.FAILED if failed else ExitCode.OK

@@ -223,18 +223,11 @@ class Reading:
 
     def _job(self, row: Any, server: str, packs: _Packs | None) -> ClusterJob:
         snapshot, number, job_id, name, owner, state, queue, slots, *numbers = row
-        return ClusterJob(
-            job_id,
-            name,
-            owner,
-            JobState(state),
-            queue,
-            _slots(slots),
-            *numbers,
-            packs.of(snapshot, number) if packs else {},
-            server,
-            self._cluster.name if self._cluster else self._clusters.of_queue(server, queue),
-        )
+        cluster = self._cluster.name if self._cluster else self._clusters.of_queue(server, queue)
+        attributes = packs.of(snapshot, number) if packs else {}
+        held = _slots(slots)
+        values = (job_id, name, owner, JobState(state), queue, held, *numbers, attributes, server, cluster)
+        return ClusterJob(*values)
 
     def _queue(self, body: dict[str, Any], server: str, counts: Callable[[str], dict[str, int] | None]) -> ClusterQueue:
         cluster = self._clusters.of_queue(server, body["name"])
