@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudmesh_actors import settings as settings_module
-from cloudmesh_actors import site
-from cloudmesh_actors.errors import FleetError
+from cloudmesh_actors import site, store
+from cloudmesh_actors.errors import FleetError, SettingsError
 from cloudmesh_actors.logs import render
-from cloudmesh_actors.settings import Settings
+from cloudmesh_actors.settings import Settings, variable
 from workers import configuration, files, valkey
 from workers.files import LogMark, Manifest
 from workers.supervisor import DOWN, LOOK_EVERY_S, Process, Supervisor, foreground_command
@@ -119,10 +119,22 @@ class Fleet:
     def _check(self) -> None:
         configuration.check_sockets(self.settings)
         site.current()
+        files.prepare(self.settings)
+        store.current()
+        self._check_broker()
+        self.settings.make_runtime_dir()
+
+    def _check_broker(self) -> None:
         if self.embedded:
             valkey.check()
-        files.prepare(self.settings)
-        self.settings.make_runtime_dir()
+            return
+        from cloudmesh_actors import broker as brokers
+        from workers.queues import reach
+
+        if self.settings.broker_url.startswith("stub:"):
+            raise SettingsError(f"{variable('broker_url')} is a broker for tests, which processes cannot share.")
+        reach(brokers.current())
+        brokers.reset()
 
     def _configure(self) -> None:
         umask = os.umask(0o022)

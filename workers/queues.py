@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import dramatiq
 
 from cloudmesh_actors import broker as brokers
+from cloudmesh_actors.broker.recording import unavailable
 
 
 def serve(family: str) -> dramatiq.Broker:
@@ -20,3 +22,11 @@ def serve(family: str) -> dramatiq.Broker:
     broker: dramatiq.Broker = brokers.current()
     broker.declare_queue(family)
     return broker
+
+
+def reach(broker: Any) -> None:
+    """Raises BrokerUnavailable when the broker does not answer."""
+    try:
+        broker.ping()
+    except dramatiq.errors.ConnectionError as error:
+        raise unavailable(broker.url_masked, error) from error

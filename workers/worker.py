@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
 
 import dramatiq
 
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import logs, roster, runs, settings
-from cloudmesh_actors.broker.recording import unavailable
 from cloudmesh_actors.families import FAMILIES, worker_name
 from cloudmesh_actors.settings import Settings
 from workers.process import Tally, guarded, leave, log, patiently, settle, watch
+from workers.queues import reach
 from workers.signals import StopRequest
 
 #: How long Dramatiq's threads and consumers sleep at a time, in milliseconds; an idle stop takes two of these.
@@ -54,14 +53,6 @@ def work(name: str, family: str, stop: StopRequest) -> None:
     watch(entry, stop, tally)
     finish(worker, config.grace)
     leave(entry)
-
-
-def reach(broker: Any) -> None:
-    """Raises BrokerUnavailable when the broker does not answer."""
-    try:
-        broker.ping()
-    except dramatiq.errors.ConnectionError as error:
-        raise unavailable(broker.url_masked, error) from error
 
 
 def start(broker: dramatiq.Broker, family: str, config: Settings) -> dramatiq.Worker:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import sshd
+from fleets import fleet
 from sshd import Sshd
 
 FABFILE = Path(__file__).parents[2] / "fabfile.py"
@@ -133,3 +136,20 @@ def test_a_password_on_the_command_line_is_refused_before_it_travels(home: Path,
     assert done.returncode == 1
     assert "BROKER_PASSWORD_FILE" in done.stderr
     assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_a_fleet_on_a_host_is_started_shown_and_cleaned_away(home: Path, server: Sshd, tmp_path: Path) -> None:
+    settings = [f"VENV={sys.prefix}", "SETUP=no", "WORKERS=rack=1"]
+    options = ["-l", tmp_path, *(word for setting in settings for word in ("--setting", setting))]
+
+    with fleet(tmp_path / "127.0.0.1") as it:
+        started = fab(home, *there(server), "queue.start", *options)
+        rack = it.pid("rack")
+        status = fab(home, *there(server), "queue.status", *options)
+        cleaned = fab(home, *there(server), "queue.clean", *options)
+
+    assert started.stdout.startswith("valkey, rack, beat started; all ready after "), started.stdout + started.stderr
+    assert re.search(rf"^rack +rack +{rack} ", status.stdout, flags=re.MULTILINE)
+    assert cleaned.stdout.startswith("all workers are down; ")
+    assert not psutil.pid_exists(rack)
+    assert [path.name for path in (tmp_path / "127.0.0.1").iterdir()] == ["state"]

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 from fleets import FleetUnderTest, eventually, fleet, is_alive
+from servers import require
+from sshd import free_port
 
 SEVEN = ["l1", "l2", "p1", "p2", "q1", "rain", "rack"]
 
@@ -238,6 +240,9 @@ def test_a_worker_that_cannot_start_is_named_with_its_reason_and_the_others_are_
         ({"LOG_DIR": "/dev/null/logs"}, "CLOUDMESH_LOG_DIR is '/dev/null/logs', which cannot be made: Not a directory"),
         ({"RUNTIME_ROOT": "/tmp/" + "x" * 90}, "CLOUDMESH_RUNTIME_ROOT is "),
         ({"SITE": "/nowhere.yml"}, "/nowhere.yml"),
+        ({"BROKER_URL": "redis://:hunter2@127.0.0.1:1/0"}, "The broker redis://"),
+        ({"BROKER_URL": "stub://"}, "CLOUDMESH_BROKER_URL is a broker for tests"),
+        ({"STORE_URL": "postgresql+psycopg://cm:hunter2@127.0.0.1:1/cm"}, "The store postgresql+psycopg://"),
     ],
 )
 def test_what_is_wrong_before_anything_starts_is_one_line(
@@ -247,8 +252,9 @@ def test_what_is_wrong_before_anything_starts_is_one_line(
 
     up = it.run("up", check=False)
 
-    assert up.returncode in {1, 2, 4}
+    assert up.returncode in {2, 3, 4}
     assert sentence in up.stderr
+    assert "hunter2" not in up.stderr
     assert len(up.stderr.splitlines()) == 1, up.stderr
 
 
@@ -309,3 +315,22 @@ def test_nothing_in_the_fleet_listens_on_the_network(small: FleetUnderTest) -> N
     ]
 
     assert listening == []
+
+
+def test_a_worker_waits_for_its_broker_instead_of_ending(tmp_path: Path) -> None:
+    redis_server = require("redis-server")
+    port = free_port()
+    it = FleetUnderTest(tmp_path / "logs", **SMALL, BROKER_URL=f"redis://127.0.0.1:{port}/0")
+    log = it.log_dir / "rack.log"
+    with process(it, "rack") as worker:
+        eventually(lambda: log.exists() and '"worker.waiting"' in log.read_text())
+        assert '"worker.ready"' not in log.read_text()
+
+        command = [redis_server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", tmp_path]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as broker:
+            try:
+                eventually(lambda: '"worker.ready"' in log.read_text())
+                worker.terminate()
+                assert worker.wait(30) == 0
+            finally:
+                broker.kill()
