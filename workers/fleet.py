@@ -184,7 +184,7 @@ class Fleet:
                 return
             if time.monotonic() > deadline or all(_given_up(processes.get(name)) for name in late):
                 raise FleetError("\n".join(self._describe(name, processes.get(name), marks[name]) for name in late))
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(2 * LOOK_EVERY_S)
 
     def _ready(self, processes: dict[str, Process]) -> set[str]:
         from cloudmesh_actors import roster
