@@ -108,9 +108,14 @@ def check_key_file(login: Login) -> None:
 
 def is_dropped(error: Exception) -> bool:
     """Whether the host closed the connection before it greeted, as a busy sshd does."""
-    if isinstance(error, AuthenticationException | BadHostKeyException | ChannelException):
+    if isinstance(error, AuthenticationException | BadHostKeyException | ChannelException) or is_silent(error):
         return False
     return not isinstance(error, SSHException) or any(word in str(error) for word in DROPPED_WORDS)
+
+
+def is_silent(error: Exception) -> bool:
+    """Whether the host took the connection and never greeted."""
+    return isinstance(error, SSHException) and isinstance(error.__context__, TimeoutError)
 
 
 def refused(login: Login, error: Exception) -> NodeError:
@@ -160,6 +165,8 @@ def _no_greeting(login: Login, error: Exception) -> NodeError:
             f"{login}: the host drops the connection before it greets; its sshd has too many logins at once, "
             "refuses this address, or something else than sshd listens there."
         )
+    if is_silent(error):
+        return Unreachable(f"{login}: the host takes the connection and says nothing; its sshd hangs, or is none.")
     return ProtocolError(f"{login}: the host broke off the login ({error}); see its sshd's log.")
 
 
