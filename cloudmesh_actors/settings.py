@@ -284,7 +284,9 @@ def read() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
+        # a default that is derived from a wrong setting is not wrong itself
+        wrong = [each for each in error.errors(include_url=False) if each["type"] != "default_factory_not_called"]
+        raise SettingsError("; ".join(map(_sentence, wrong))) from None
 
 
 def misspelt() -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cloudmesh_actors import times
 from cloudmesh_actors.cli import streams
 from cloudmesh_actors.logs.render import safe
 
@@ -86,7 +87,7 @@ def state(word: str) -> Text:
 
 def iso(moment: datetime | None) -> str | None:
     """``2025-03-01T13:30:00.123456Z``."""
-    return None if moment is None else moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if moment is None else times.iso(moment, "microseconds")
 
 
 def local(moment: datetime | None) -> str:

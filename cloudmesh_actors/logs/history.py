@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import chain, islice, takewhile
 from operator import attrgetter
@@ -16,6 +16,7 @@ from pathlib import Path
 from cloudmesh_actors.logs import reader
 from cloudmesh_actors.logs.reader import Cursor, Entry
 from cloudmesh_actors.logs.render import LEVELS
+from cloudmesh_actors.times import iso
 
 #: Seconds between looks for new lines.
 FOLLOW_INTERVAL_S = 0.25
@@ -155,7 +156,7 @@ def _moment(text: str, now: datetime) -> datetime:
 
 
 def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return iso(moment, "microseconds")
 
 
 def _is_older(file: Path, since: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 
 from cloudmesh_actors.logs.writer import numbered
+from cloudmesh_actors.times import iso
 
 #: Bytes read at once.
 CHUNK = 1 << 18
@@ -201,7 +202,7 @@ def time_of(path: Path) -> str:
 
 def timestamp(seconds: float) -> str:
     """Seconds since 1970 as the logs write them."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return iso(datetime.fromtimestamp(seconds, UTC), "microseconds")
 
 
 class Cursor:

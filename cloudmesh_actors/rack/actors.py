@@ -16,6 +16,7 @@ from cloudmesh_actors.clients.ipmi.model import BmcClient
 from cloudmesh_actors.rack import records, sensors
 from cloudmesh_actors.rack.model import NodeResult, PowerAction, TemperatureUnit
 from cloudmesh_actors.rack.powering import Powering
+from cloudmesh_actors.times import iso
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ def read_sensors(nodes: Nodes) -> list[NodeResult]:
     An entry has `time` and `readings: [{name, kind, value, unit, state, thresholds}]`, empty after an error.
     """
     began = datetime.now(UTC)
-    results = _each(nodes, lambda node: {"readings": _converse(node, _read)}, readings=[], time=_iso(began))
+    results = _each(nodes, lambda node: {"readings": _converse(node, _read)}, readings=[], time=iso(began))
     records.remember(results, began)
     return results
 
@@ -91,13 +92,9 @@ def _read(bmc: BmcClient) -> list[dict[str, Any]]:
 
 
 def _read_log(bmc: BmcClient) -> list[dict[str, Any]]:
-    return [asdict(event) | {"time": event.time and _iso(event.time)} for event in bmc.events()]
+    return [asdict(event) | {"time": event.time and iso(event.time)} for event in bmc.events()]
 
 
 def _powering(node: str, action: PowerAction, mark: str | None) -> Powering:
     seconds = settings.current().power_deadline
     return Powering(node, action, lambda: _connect(node), jobs.current(), mark=mark, seconds=seconds)
-
-
-def _iso(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds")

@@ -22,6 +22,7 @@ from cloudmesh_actors.rack import history as packing
 from cloudmesh_actors.rack.history import DAY_S, Layout
 from cloudmesh_actors.rack.model import NodeResult, Point
 from cloudmesh_actors.store import Store
+from cloudmesh_actors.times import iso
 
 #: Full days for which every reading is kept.
 FULL_DAYS = 3
@@ -151,7 +152,7 @@ def _latest_row(result: NodeResult, seconds: float) -> dict[str, Any]:
 def _latest_result(row: Any) -> NodeResult:
     return {
         "node": row.node,
-        "time": datetime.fromtimestamp(row.at, UTC).isoformat(timespec="milliseconds"),
+        "time": iso(datetime.fromtimestamp(row.at, UTC)),
         "ok": row.error is None,
         "error": row.error,
         "error_kind": row.error_kind,

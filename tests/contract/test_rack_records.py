@@ -73,8 +73,8 @@ class TestLatest:
         records.remember([well("i001", 41.0)], NOW + timedelta(minutes=5), store)
 
         assert records.latest(of=store) == [
-            {**well("i001", 41.0), "time": "2026-03-10T15:35:00.000+00:00"},
-            {**ill("i002"), "time": "2026-03-10T15:30:00.000+00:00"},
+            {**well("i001", 41.0), "time": "2026-03-10T15:35:00.000Z"},
+            {**ill("i002"), "time": "2026-03-10T15:30:00.000Z"},
         ]
 
     def test_an_error_takes_the_place_of_readings(self, store: Store) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 #: The storeys, from the ground up. A part is a module, a package, or one of ours beside `cloudmesh_actors`.
 STOREYS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("errors", "families", "secret", "urls", "settings", "nodesyntax", "nodes", "site", "logs"),
+    "ground": ("errors", "families", "secret", "urls", "settings", "times", "nodesyntax", "nodes", "site", "logs"),
     "store": ("store", "migrations", "steps", "runs", "roster", "leases"),
     "engine": ("clients", "broker", "actor", "fanout", "jobs"),
     "families": FAMILIES,

@@ -89,7 +89,7 @@ def test_no_reading_is_null_in_json() -> None:
 def result(readings: list[dict[str, Any]], error: str | None = None) -> dict[str, Any]:
     return {
         "node": "i001",
-        "time": "2026-01-02T00:00:00.000+00:00",
+        "time": "2026-01-02T00:00:00.000Z",
         "ok": error is None,
         "error": error,
         "error_kind": "unreachable" if error else None,
@@ -100,7 +100,7 @@ def result(readings: list[dict[str, Any]], error: str | None = None) -> dict[str
 def test_the_entry_of_a_nodes_hottest_sensor() -> None:
     assert hottest_entry(result([reading("CPU1", 50.0)]), "F") == {
         "node": "i001",
-        "time": "2026-01-02T00:00:00.000+00:00",
+        "time": "2026-01-02T00:00:00.000Z",
         "ok": True,
         "error": None,
         "error_kind": None,

@@ -300,3 +300,12 @@ def test_the_make_variables_of_the_documentation_stand_for_settings() -> None:
 def test_the_families_can_be_named_without_importing_pydantic() -> None:
     code = "import sys, cloudmesh_actors.families; sys.exit('pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False).returncode == 0
+
+
+def test_a_default_that_is_derived_from_a_wrong_setting_is_not_said_to_be_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sentence = refusal(monkeypatch, log_level="LOUD")
+
+    assert sentence.startswith("CLOUDMESH_LOG_LEVEL")
+    assert "CLOUDMESH_STATE_DIR" not in sentence
