@@ -87,7 +87,7 @@ def state(word: str) -> Text:
 
 def iso(moment: datetime | None) -> str | None:
     """``2025-03-01T13:30:00.123456Z``."""
-    return None if moment is None else times.iso(moment, "microseconds")
+    return None if moment is None else times.iso(moment, "auto")
 
 
 def local(moment: datetime | None) -> str:
