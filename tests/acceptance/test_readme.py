@@ -48,7 +48,7 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetUnderTest]:
-    with fleet(tmp_path_factory.mktemp("readme") / "logs", WORKERS="rack=1") as it:
+    with fleet(tmp_path_factory.mktemp("readme") / "logs", WORKERS="rack=1 pbs=1") as it:
         it.run("up")
         yield it
 
