@@ -17,7 +17,7 @@ from cloudmesh_actors.settings import PREFIX, Settings, variable
 TEMPLATE = Path(__file__).with_name("supervisord.conf")
 
 #: How long a worker may take after its grace time to hand back what it still has, in seconds.
-HAND_BACK_S = 15
+HAND_BACK_S = 20
 
 #: Bytes in the path of a unix socket (sun_path of unix(7), without its final zero).
 SOCKET_PATH_BYTES = 107

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
@@ -16,9 +15,8 @@ from typing import TYPE_CHECKING
 from cloudmesh_actors import settings as settings_module
 from cloudmesh_actors import site, store
 from cloudmesh_actors.errors import FleetError, SettingsError
-from cloudmesh_actors.logs import render
 from cloudmesh_actors.settings import Settings, variable
-from workers import configuration, files, valkey
+from workers import configuration, files, reasons, valkey
 from workers.files import LogMark, Manifest
 from workers.supervisor import DOWN, LOOK_EVERY_S, Process, Supervisor, foreground_command
 
@@ -199,39 +197,11 @@ class Fleet:
     def _describe(self, name: str, process: Process | None, mark: LogMark) -> str:
         lines = mark.last_lines(SHOWN_LINES)
         lines = lines or LogMark(self.settings.state_dir / "boot" / f"{name}.out", 0).last_lines(SHOWN_LINES)
-        return "\n    ".join([f"{name} is not ready: {_reason(process)}", *map(readable, lines)])
-
-
-def readable(line: str) -> str:
-    """A line of a log for people; of a traceback its last line, which says what happened."""
-    try:
-        event = dict(json.loads(line))
-    except (ValueError, TypeError):
-        return render.safe(line)
-    if exception := str(event.pop("exception", "")).strip():
-        event["exception"] = exception.splitlines()[-1]
-    return render.line(event)
+        return "\n    ".join([f"{name} is not ready: {reasons.why(process)}", *map(reasons.readable, lines)])
 
 
 def _given_up(process: Process | None) -> bool:
     return process is None or process.state == "FATAL"
-
-
-def _reason(process: Process | None) -> str:
-    if process is None:
-        return "supervisord does not know it."
-    if process.spawn_error and not process.spawn_error.startswith("Exited too quickly"):
-        return process.spawn_error
-    running = f"it runs (pid {process.pid}), but has not said that it is ready."
-    return _REASONS.get(process.state, running)
-
-
-_REASONS = {
-    "FATAL": "it ended each time it was started.",
-    "BACKOFF": "it ended, and will be started again.",
-    "EXITED": "it ended.",
-    "STOPPED": "it was stopped.",
-}
 
 
 def current() -> Fleet:

@@ -80,4 +80,6 @@ def finish(worker: dramatiq.Worker, grace_s: float) -> None:
     log.info("worker.stopping", grace_s=grace_s)
     runs.stop_signal.stop(grace_s)
     worker.stop(timeout=int((grace_s + SAFE_POINT_S) * 1000))
-    worker.broker.close()
+    if abandoned := sum(thread.is_alive() for thread in worker.workers):
+        log.warning("worker.abandoned_runs", count=abandoned, reason="they reached no safe point; others take them up")
+    brokers.reset()

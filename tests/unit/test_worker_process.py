@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+import dramatiq
 import pytest
+from dramatiq.brokers.stub import StubBroker
 from structlog.testing import capture_logs
 
+from cloudmesh_actors import runs
 from cloudmesh_actors.errors import SettingsError, StoreUnavailable
 from cloudmesh_actors.families import FAMILIES, worker_name
-from workers import process
+from cloudmesh_actors.runs import StopSignal
+from workers import process, reasons
+from workers import worker as worker_module
 from workers.process import Stopped, Tally, guarded, patiently, watch
-from workers.worker import family_of
+from workers.supervisor import Process
+from workers.worker import family_of, finish
 
 
 class Stop:
@@ -132,6 +139,48 @@ def test_a_worker_ends_when_its_supervisor_dies(monkeypatch: pytest.MonkeyPatch)
         watch(Entry(), Stop(after=1_000_000), clock=lambda: 0.0)  # type: ignore[arg-type]
 
     assert [event["event"] for event in events] == ["worker.orphaned"]
+
+
+def test_a_task_without_a_safe_point_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "stop_signal", StopSignal())
+    monkeypatch.setattr(worker_module, "SAFE_POINT_S", 0.1)
+    began, let_go = threading.Event(), threading.Event()
+    broker = StubBroker(middleware=[])
+    broker.emit_after("process_boot")
+
+    def stubborn() -> None:
+        began.set()
+        let_go.wait(60)
+
+    dramatiq.actor(stubborn, broker=broker).send()
+    running = dramatiq.Worker(broker, worker_threads=1, worker_timeout=10)
+    running.start()
+    assert began.wait(20)
+    with capture_logs() as events:
+        finish(running, grace_s=0.1)
+    let_go.set()
+    running.workers[0].join(20)
+
+    assert [event["count"] for event in events if event["event"] == "worker.abandoned_runs"] == [1]
+
+
+def test_why_a_process_is_not_ready_is_a_sentence() -> None:
+    assert reasons.why(None) == "supervisord does not know it."
+    assert reasons.why(Process("rack", "FATAL")) == "it ended each time it was started."
+    assert reasons.why(Process("rack", "RUNNING", 12)) == "it runs (pid 12), but has not said that it is ready."
+    assert reasons.why(Process("rack", "BACKOFF", spawn_error="can't find command 'x'")) == "can't find command 'x'"
+    early = Process("rack", "BACKOFF", spawn_error="Exited too quickly (process log may have details)")
+    assert reasons.why(early) == "it ended, and will be started again."
+
+
+def test_a_line_of_a_log_is_shown_for_people_and_of_a_traceback_its_end() -> None:
+    event = '{"level": "critical", "event": "uncaught", "exception": "Trace:\\n x\\nOSError: no"}'
+
+    assert reasons.readable(event).splitlines()[-1].strip(" |") == "OSError: no"
+    assert "Trace:" not in reasons.readable(event)
+    assert reasons.readable("raw \x1b[31mwords") == "raw words"
+    assert reasons.readable("[1]") == "[1]"
+    assert reasons.readable("12") == "12"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
