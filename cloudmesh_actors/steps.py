@@ -161,7 +161,8 @@ def insert(connection: Connection, store: Store, queued: Sequence[Queued]) -> No
         return
     lock(connection, {step.root_id for step in queued if step.root_id != step.id})
     fresh = set(connection.scalars(and_tell, rows))
-    below = Counter(step.root_id for step in queued if step.id in fresh and step.root_id != step.id)
+    distinct = {step.id: step for step in queued if step.id in fresh}.values()
+    below = Counter(step.root_id for step in distinct if step.root_id != step.id)
     for root_id, count in sorted(below.items()):
         more = {"open_steps": steps.c.open_steps + count, "job_ended_at": None}
         connection.execute(sa.update(steps).where(steps.c.id == root_id).values(more))

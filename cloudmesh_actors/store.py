@@ -72,9 +72,7 @@ class Store:
         self._writer = threading.Lock()
         self._file: tuple[int, int] | None = None
         if check_schema:
-            with self._translated():
-                self._check_schema()
-                self._file = self._identity()
+            self._open()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -137,6 +135,15 @@ class Store:
         self.engine.dispose()
 
     # -- how it is opened
+
+    def _open(self) -> None:
+        try:
+            with self._translated():
+                self._check_schema()
+        except BaseException:
+            self.close()
+            raise
+        self._file = self._identity()
 
     def _sqlite_engine(self) -> Engine:
         path = Path(self.url.database or "")

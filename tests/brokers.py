@@ -289,12 +289,39 @@ def rabbitmq(session_rabbitmq: Server) -> Server:
     return ready(session_rabbitmq)
 
 
-@pytest.fixture
-def postgresql_url(session_postgresql: str) -> str:
-    """An empty PostgreSQL database of this test's own."""
+def new_database(server: str) -> str:
+    """An empty PostgreSQL database."""
     name = f"test_{datetime.now(UTC):%H%M%S%f}"
-    engine = sa.create_engine(session_postgresql, isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    return sa.make_url(session_postgresql).set(database=name).render_as_string(hide_password=False)
+    return sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def postgresql_url(session_postgresql: str) -> str:
+    """An empty PostgreSQL database of this test's own."""
+    return new_database(session_postgresql)
+
+
+@pytest.fixture(scope="session")
+def session_postgresql_store(session_postgresql: str) -> str:
+    from cloudmesh_actors.store import Store
+
+    url = new_database(session_postgresql)
+    store = Store(url, check_schema=False)
+    store.upgrade()
+    store.close()
+    return url
+
+
+@pytest.fixture
+def postgresql_store_url(session_postgresql_store: str) -> str:
+    """A PostgreSQL database with all tables, empty: making them for each test would take longer than the tests."""
+    engine = sa.create_engine(session_postgresql_store)
+    with engine.begin() as connection:
+        tables = [name for name in sa.inspect(connection).get_table_names() if name != "alembic_version"]
+        connection.execute(sa.text(f"TRUNCATE {', '.join(tables)}"))
+    engine.dispose()
+    return session_postgresql_store

@@ -1,1 +1,28 @@
-"""What the contract tests of brokers and stores share."""
+"""What the contract tests of the store's tables share: each runs on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloudmesh_actors.store import Store
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store with all tables, empty."""
+    if request.param == "postgresql":
+        url: str = request.getfixturevalue("postgresql_store_url")
+        return url
+    Store(f"sqlite:///{tmp_path}/store.db").close()
+    return f"sqlite:///{tmp_path}/store.db"
+
+
+@pytest.fixture
+def new_store(store_url: str) -> Iterator[Store]:
+    """The store."""
+    store = Store(store_url)
+    yield store
+    store.close()
