@@ -24,22 +24,30 @@ from cloudmesh_actors.store import Store
 
 NOW = datetime.fromtimestamp(NOON, UTC)
 
+OURS = [table for table in tables.metadata.sorted_tables if table.name.startswith("pbs_")]
+
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
+def on_postgresql() -> Iterator[Store]:
     with postgresql.server() as url:
-        yield url
+        store = Store(url, check_schema=False)
+        store.upgrade()
+        yield store
+        store.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "sqlite":
         store = Store(f"sqlite:///{tmp_path}/store.db")
+        yield store
+        store.close()
     else:
-        store = Store(new_database(request.getfixturevalue("postgres")), check_schema=False)
-        store.upgrade()
-    yield store
-    store.close()
+        store = request.getfixturevalue("on_postgresql")
+        yield store
+        with store.write() as connection:
+            for table in OURS:
+                connection.execute(table.delete())
 
 
 @pytest.fixture(autouse=True)
@@ -47,15 +55,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "site.yaml").write_text(pbs_fakes.SITE)
     monkeypatch.setenv("CLOUDMESH_SITE", str(tmp_path / "site.yaml"))
     settings.reset()
-
-
-def new_database(url: str) -> sa.URL:
-    name = f"test_{datetime.now(UTC):%H%M%S%f}"
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return sa.make_url(url).set(database=name)
 
 
 def take(store: Store, taken: Listing) -> None:
@@ -131,12 +130,11 @@ class TestWhatIsStored:
 
     def test_the_migration_makes_the_tables_that_are_declared(self, store: Store) -> None:
         inspector = sa.inspect(store.engine)
-        for table in tables.metadata.sorted_tables:
-            if table.name.startswith("pbs_"):
-                made = {column["name"]: column["nullable"] for column in inspector.get_columns(table.name)}
-                assert made == {column.name: bool(column.nullable) for column in table.columns}
-                indices = {index["name"] for index in inspector.get_indexes(table.name)}
-                assert indices == {index.name for index in table.indexes}
+        for table in OURS:
+            made = {column["name"]: column["nullable"] for column in inspector.get_columns(table.name)}
+            assert made == {column.name: bool(column.nullable) for column in table.columns}
+            indices = {index["name"] for index in inspector.get_indexes(table.name)}
+            assert indices == {index.name for index in table.indexes}
 
 
 class TestWhoseItIs:
@@ -264,7 +262,7 @@ class TestReplacing:
 
         with ThreadPoolExecutor(2) as pool:
             lookers = [pool.submit(look) for _ in range(2)]
-            for turn in range(1, 15):
+            for turn in range(1, 9):
                 take(store, of_turn(turn))
             over.set()
             for looker in lookers:
