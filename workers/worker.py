@@ -43,7 +43,6 @@ def work(name: str, family: str, stop: StopRequest) -> None:
     config = settings.current()
     entry = patiently(lambda: roster.register(name, family, config.runtime_dir.name), stop)
     brokers.be_worker(name)
-    brokers.be_worker(name)
     broker = import_module(f"workers.{family}").broker
     patiently(lambda: reach(broker), stop)
     settle()
