@@ -7,6 +7,7 @@ has to be root: `slurmd` starts jobs as their owners.
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import signal
 import socket
@@ -23,6 +24,9 @@ from servers import require
 
 #: How long the daemons may take to start, in seconds.
 READY_S = 60.0
+
+#: Who runs the tests, and the jobs.
+USER = pwd.getpwuid(os.getuid()).pw_name
 
 NODES = ("i1", "i2")
 SLOTS = 8
@@ -109,6 +113,17 @@ class SlurmSite:
         await_true(lambda: self.job(number)["JobState"] == state, f"job {number} is not {state}")
         return self.job(number)
 
+    def states(self) -> list[str]:
+        """What the jobs do that have not ended: RUNNING, PENDING."""
+        return self.run("squeue", "--noheader", "--states=RUNNING,PENDING", "--format=%T").split()
+
+    def forget_jobs(self) -> None:
+        """End all jobs, and let the server start afresh, knowing none."""
+        self.cancel_all()
+        _end(self.daemons["slurmctld"])
+        _start_controller(self)
+        await_true(lambda: _is_idle(self), "Slurm does not start again")
+
     def cancel_all(self) -> None:
         """End all jobs, and wait until their processes are gone."""
         self.run("scancel", "--full", "--signal=KILL", f"--user={os.getuid()}")
@@ -117,14 +132,17 @@ class SlurmSite:
 
 
 @contextmanager
-def running(folder: Path, *, more: str = "") -> Iterator[SlurmSite]:
-    """A Slurm with two nodes that are up and one that is down, and its login host, while the block runs."""
+def running(folder: Path, *, zone: str = "UTC") -> Iterator[SlurmSite]:
+    """A Slurm with two nodes that are up and one that is down, and its login host, while the block runs.
+
+    `zone` is the login host's time zone.
+    """
     for binary in ("munged", "slurmctld", "slurmd", "sbatch", "qstat", "qsub", "pbsnodes"):
         require(binary)
     if os.getuid() != 0:
         pytest.skip("Slurm's daemons start jobs as their owners, which takes root")
     _write(folder)
-    options = f"SetEnv SLURM_CONF={folder}/slurm.conf\n{more}"
+    options = f"SetEnv SLURM_CONF={folder}/slurm.conf TZ={zone} HOME={folder}\n"
     with ExitStack() as stack:
         server = stack.enter_context(sshd.running(folder, more=options))
         known_hosts = folder / "known_hosts"
@@ -156,10 +174,15 @@ def _start(site: SlurmSite) -> None:
     files = {"log-file": "munged.log", "pid-file": "munged.pid", "seed-file": "munged.seed"}
     _daemon(site, "munged", *munge, *(f"--{option}={folder}/{name}" for option, name in files.items()))
     await_true((folder / "munge.sock").exists, "munged does not start")
-    _daemon(site, "slurmctld", "slurmctld", "-D", "-c")
+    _start_controller(site)
     for node in NODES:
         _daemon(site, node, "slurmd", "-D", "-N", node)
     await_true(lambda: _is_idle(site), "Slurm does not start")
+
+
+def _start_controller(site: SlurmSite) -> None:
+    """Without jobs: `-c` forgets what is in the state folder."""
+    _daemon(site, "slurmctld", "slurmctld", "-D", "-c")
 
 
 def _is_idle(site: SlurmSite) -> bool:
@@ -183,13 +206,17 @@ def _daemon(site: SlurmSite, name: str, *command: str) -> None:
 def _stop(site: SlurmSite) -> None:
     """Stop the daemons, munged last: the others need it to stop."""
     for process in reversed(site.daemons.values()):
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGCONT)
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def await_true(condition: Callable[[], bool], otherwise: str, seconds: float = READY_S) -> None:

@@ -36,7 +36,10 @@ RETRY_AFTER_S = (0.3, 1.0)
 KEEPALIVE_S, SILENCE_S = 15, 45
 
 #: Commands that run at once over one connection: sshd allows ten sessions (`MaxSessions`, sshd_config(5)).
-SESSIONS = 8
+SESSIONS = 6
+
+#: Waits before a refused session is asked for again, in seconds.
+FREED_AFTER_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 #: What timeout(1) waits between asking a command to end and killing it, and what we wait beyond that, in seconds.
 KILL_AFTER_S, SLACK_S = 3, 5
@@ -188,11 +191,16 @@ class Ssh:
             raise Unreachable(f"{self.login}: the host takes the login, and then no command ({error}).") from None
 
     def _open_session(self, connection: fabric.Connection) -> paramiko.Channel:
+        """A new session. A refused one is asked for again: sshd frees those that are over a moment after we do."""
+        for wait in FREED_AFTER_S:
+            with suppress(ChannelException):
+                return connection.transport.open_session(timeout=self._connect_seconds)
+            self._sleep(wait)
         try:
             return connection.transport.open_session(timeout=self._connect_seconds)
         except ChannelException as error:
             raise ProtocolError(
-                f"{self.login}: the host refuses a session ({error}); see sshd's MaxSessions."
+                f"{self.login}: the host refuses a session ({error.text}); see sshd's MaxSessions."
             ) from None
 
     def _connected(self) -> fabric.Connection:

@@ -37,7 +37,7 @@ Make = Callable[..., Ssh]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Sshd]:
     folder = tmp_path_factory.mktemp("sshd")
-    with sshd.running(folder) as server:
+    with sshd.running(folder, more=f"SetEnv HOME={folder}\n") as server:
         (folder / "known_hosts").write_text(server.known_hosts_line())
         yield server
 

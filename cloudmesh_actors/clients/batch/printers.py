@@ -70,10 +70,11 @@ def xml(listing: Listing, kind: Kind) -> bytes:
 
 
 def json(listing: Listing, kind: Kind, server: str, now: float) -> bytes:
-    """OpenPBS's `-F json`."""
+    """OpenPBS's `-F json`, which leaves out a container that would be empty."""
     records = {name: _members(attributes) for name, attributes in listing}
     header = {"timestamp": int(now), "pbs_version": "23.06.06", "pbs_server": server}
-    return orjson.dumps({**header, CONTAINERS[kind]: records}, option=orjson.OPT_INDENT_2) + b"\n"
+    found = {**header, CONTAINERS[kind]: records} if records else header
+    return orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def _encoded(lines: list[str]) -> bytes:
