@@ -22,14 +22,14 @@ REMEMBERED = 4096
 
 _DURATION = re.compile(r"(?:([0-9]+)-)?([0-9]+(?::[0-9]+){0,3})(?:\.[0-9]*)?")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*([kmgtpe]?)([bw]?)", re.IGNORECASE)
-_HOUR = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([ 0-9][0-9]) ([0-9]{2}) ([0-9]{4})")
+_HOUR = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([ 0-9][0-9]) ([0-9]{2}):: ([0-9]{4})")
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)|\*([0-9]+))?")
 _NCPUS = re.compile(r"(?:^|:)ncpus=([0-9]+)")
 _PPN = re.compile(r":ppn=([0-9]+)")
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CTIME_LENGTH = 24
-_CLOCK_PARTS = 3
+_SIXTY = {f"{number:02d}": number for number in range(61)}
 _UNIT_SECONDS = (1, 60, 3600, 86400)
 _BYTES_PER_WORD = 8
 
@@ -49,9 +49,9 @@ def duration(text: str | None) -> int | None:
     """Seconds of `[[[D:]HH:]MM:]SS[.fraction]` or `D-HH:MM:SS` (pbs_resources(7B)); None when there is no limit."""
     if text is None:
         return None
-    clock = text.split(":")
-    if len(clock) == _CLOCK_PARTS and text.replace(":", "").isdecimal():
-        return _bounded(int(clock[0]) * 3600 + int(clock[1]) * 60 + int(clock[2]))
+    hours, minute, second = text[:-6], _SIXTY.get(text[-5:-3]), _SIXTY.get(text[-2:])
+    if minute is not None and second is not None and text[-6::3] == "::" and hours.isdecimal():
+        return _bounded(int(hours) * 3600 + minute * 60 + second)
     return _unusual_duration(text)
 
 
@@ -96,19 +96,17 @@ def moment(text: str | None, zone: tzinfo) -> int | None:
         return None
     if text.isdecimal():
         return _bounded(int(text)) or None
-    if text[13:17:3] != "::" or len(text) != _CTIME_LENGTH:
-        if text.lower() in NOTHING:
-            return None
-        raise ValueError(f"{_shown(text)} is not a time")
-    try:
-        return _hour(text[:13] + text[19:], zone) + int(text[14:16]) * 60 + int(text[17:19])
-    except ValueError:
-        raise ValueError(f"{_shown(text)} is not a time") from None
+    minute, second = _SIXTY.get(text[14:16]), _SIXTY.get(text[17:19])
+    if minute is not None and second is not None and len(text) == _CTIME_LENGTH:
+        return _hour(text[:14] + text[16:17] + text[19:], zone) + minute * 60 + second
+    if text.lower() in NOTHING:
+        return None
+    raise ValueError(f"{_shown(text)} is not a time")
 
 
 @lru_cache(REMEMBERED)
 def _hour(text: str, zone: tzinfo) -> int:
-    """Seconds since the epoch of an hour: `Sun Nov 22 12 2026`."""
+    """Seconds since the epoch of an hour: `Sun Nov 22 12:: 2026`."""
     match = _HOUR.fullmatch(text)
     if match is None or match[1] not in _MONTHS:
         raise ValueError(f"{_shown(text)} is not an hour of a day")
@@ -127,10 +125,10 @@ def hosts(text: str, *, counted: bool = False) -> list[Slots]:
     is_plain = not ("(" in text or ":" in text or " " in text)
     for chunk in text.split("+"):
         host, slash, slots = chunk.partition("/")
-        if is_plain and host and slots.isdecimal():
-            count = int(slots) if counted else 1
-        else:
+        if not (is_plain and host and slots.isdecimal()):
             host, count = _host(host, slots if slash else None)
+        else:
+            count = int(slots) if counted else 1
         held[host] = held.get(host, 0) + count
     return list(map(Slots._make, held.items()))
 

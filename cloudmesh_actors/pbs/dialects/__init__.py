@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any
 
 from cloudmesh_actors.errors import CloudmeshError
 
@@ -43,37 +42,34 @@ class Kind(StrEnum):
 
 
 class Attributes(Mapping[str, str]):
-    """The attributes of a record as printed, read from its text when they are first asked for."""
+    """The attributes of a record as printed, read from the output, which is kept for this, when first asked for."""
 
-    __slots__ = ("_read", "_record")
+    __slots__ = ("_begin", "_data", "_end", "_kept", "_read")
 
-    def __init__(self, record: Any, read: Callable[[Any], dict[str, str]]) -> None:
-        self._record, self._read = record, read
+    def __init__(self, data: bytes, begin: int, end: int, read: Callable[[bytes], dict[str, str]]) -> None:
+        self._data, self._begin, self._end, self._read = data, begin, end, read
+        self._kept: dict[str, str] | None = None
 
     def plain(self) -> dict[str, str]:
         """A dictionary of them; unlike all else here, it is not kept for the next time."""
-        return self._read(self._record)
+        return self._read(self._data[self._begin : self._end]) if self._kept is None else dict(self._kept)
 
     def __getitem__(self, name: str) -> str:
-        return self._kept()[name]
+        return self._known()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kept())
+        return iter(self._known())
 
     def __len__(self) -> int:
-        return len(self._kept())
+        return len(self._known())
 
     def __repr__(self) -> str:
-        return repr(self._kept())
+        return repr(self._known())
 
-    def _kept(self) -> dict[str, str]:
-        if self._read is not _itself:
-            self._record, self._read = self._read(self._record), _itself
-        return self._record  # type: ignore[no-any-return]
-
-
-def _itself(record: dict[str, str]) -> dict[str, str]:
-    return record
+    def _known(self) -> dict[str, str]:
+        if self._kept is None:
+            self._kept, self._data = self.plain(), b""
+        return self._kept
 
 
 #: A record that was read: its offset in the output and its name; those of JOB_FIELDS that a batch job has, or all

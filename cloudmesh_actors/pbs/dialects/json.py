@@ -114,10 +114,10 @@ def _cuts(data: bytes, begin: int, first: bytes) -> Iterator[tuple[int, int, int
 
 def _quickly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found:
     """A batch job, as far as a BatchJob is made of it."""
-    text = data[brace : data.rfind(b"}", quote, end) + 1]
-    if text.count(b'"Resource_List"') > 1:
+    end = data.rfind(b"}", quote, end) + 1
+    if data.count(b'"Resource_List"', brace, end) > 1:
         raise _Inexact
-    fields = orjson.loads(text)
+    fields = orjson.loads(memoryview(data)[brace:end])
     for group, names in _GROUP_FIELDS:
         items = fields.get(group)
         if items:
@@ -128,16 +128,14 @@ def _quickly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found
     for key in _JSON_FIELDS:
         if key in fields and type(fields[key]) is not str:
             fields[key] = _text(fields[key])
-    return start, _name(data, start, quote), fields, Attributes(text, _attributes)
+    name = str(data[data.find(b'"', start) + 1 : quote], "utf-8", "replace")
+    return start, name, fields, Attributes(data, brace, end, _attributes)
 
 
 def _exactly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found:
+    """A queue or node."""
     attributes = _flat(_loaded(data[brace : data.rfind(b"}", quote, end) + 1]))
-    return start, _name(data, start, quote), attributes, attributes
-
-
-def _name(data: bytes, start: int, quote: int) -> str:
-    return decoded(data[data.find(b'"', start) + 1 : quote])
+    return start, decoded(data[data.find(b'"', start) + 1 : quote]), attributes, attributes
 
 
 def _attributes(text: bytes) -> dict[str, str]:

@@ -51,14 +51,11 @@ def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
             if not complain(source, offset, block, report):
                 report(offset, name.partition("\n")[0], "its heading is not followed by attributes" if name else "it has no id")
             continue
-        text = text[indent.start() :]
-        if indent[0] != "\n\t":
-            text = text.replace("\n\t", "")
         if kind is Kind.JOBS and indent[0] in _FIELDS:
-            fields = dict(reversed(_FIELDS[indent[0]].findall(text)))
-            yield offset, name, fields, Attributes(text, _attributes)
+            fields = dict(reversed(_FIELDS[indent[0]].findall(_unwrapped(text, indent))))
+            yield offset, name, fields, Attributes(source.data, offset, offset + len(block), _attributes)
         else:
-            attributes = _attributes(text)
+            attributes = _attributes(block)
             yield offset, name, attributes, attributes
 
 
@@ -101,12 +98,20 @@ def _untangled(
             yield start, piece
 
 
-def _attributes(text: str) -> dict[str, str]:
-    """All attributes of a record, from the end of its heading, of which lines are no longer wrapped."""
-    indent = _INDENT.match(text)
+def _unwrapped(text: str, indent: re.Match[str]) -> str:
+    """The lines of a record that follow its heading, no longer wrapped; Slurm's wrapper, who indents by tabs, does not."""
+    text = text[indent.start() :]
+    return text if indent[0] == "\n\t" else text.replace("\n\t", "")
+
+
+def _attributes(block: bytes) -> dict[str, str]:
+    """All attributes of a record."""
+    text = decoded(block)
+    indent = _INDENT.search(text)
     assert indent is not None  # noqa: S101 - such a text is no record
+    lines = _unwrapped(text, indent).removeprefix(indent[0]).rstrip("\n").split(indent[0])
     attributes: dict[str, str] = {}
-    for name, value in _pairs(text.removeprefix(indent[0]).rstrip("\n").split(indent[0]), indent[0]):
+    for name, value in _pairs(lines, indent[0]):
         attributes[name] = merged(attributes[name], value) if name in attributes else value
     return attributes
 

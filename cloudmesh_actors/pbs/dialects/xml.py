@@ -58,22 +58,26 @@ _FIELD = re.compile(
 def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
     """The records of an XML listing."""
     element, names = ELEMENTS[kind]
-    for offset, content in _elements(source, element, report):
-        text = decoded(content)
-        try:
-            found = _quickly(text) if kind is Kind.JOBS else None
-            name, fields, attributes = found or _wholly(text, names)
-        except expat.ExpatError as error:
-            report(offset, _name_in(content, names), f"it is no XML: {error}")
+    for begin, end in _elements(source, element, report):
+        text = decoded(source.data[begin:end])
+        fields = _quick_fields(text) if kind is Kind.JOBS else None
+        if fields is not None and "Job_Id" in fields:
+            yield begin, fields["Job_Id"], fields, Attributes(source.data, begin, end, _all_but_id)
             continue
+        try:
+            attributes = _attributes(text)
+        except expat.ExpatError as error:
+            report(begin, _name_in(text, names), f"it is no XML: {error}")
+            continue
+        name = next((attributes.pop(name) for name in names if name in attributes), "")
         if name:
-            yield offset, name, fields, attributes
+            yield begin, name, attributes, attributes
         else:
-            report(offset, "", f"it has no {names[0]}")
+            report(begin, "", f"it has no {names[0]}")
 
 
-def _elements(source: Source, element: bytes, report: Report) -> Iterator[tuple[int, bytes]]:
-    """The content of each element, and where it begins."""
+def _elements(source: Source, element: bytes, report: Report) -> Iterator[tuple[int, int]]:
+    """Where the content of each element begins and ends."""
     data, opening, closing = source.data, b"<%b>" % element, b"</%b>" % element
     names = next(names for name, names in ELEMENTS.values() if name == element)
     at = _start(source)
@@ -82,12 +86,12 @@ def _elements(source: Source, element: bytes, report: Report) -> Iterator[tuple[
             report(at, "", "something stands between the records")
         end = data.find(closing, begin)
         if end < 0:
-            raise source.error("the output is cut off in this record", begin, _name_in(data[begin:], names))
+            raise source.error("the output is cut off in this record", begin, _name_in(decoded(data[begin:]), names))
         last = data.rfind(opening, begin, end)
         if last > begin:
-            report(begin, _name_in(data[begin:last], names), "it has no end: the next record begins inside it")
+            report(begin, _name_in(decoded(data[begin:last]), names), "it has no end: the next record begins inside it")
         at = end + len(closing)
-        yield last + len(opening), data[last + len(opening) : end]
+        yield last + len(opening), end
     _finish(source, at, report)
 
 
@@ -111,13 +115,13 @@ def _finish(source: Source, at: int, report: Report) -> None:
         report(tail.end(), "", "something follows the output")
 
 
-def _name_in(content: bytes, names: tuple[str, ...]) -> str:
-    match = re.search(rb"<%b>([^<]{1,200})" % names[0].encode(), content)
-    return decoded(match[1]) if match else ""
+def _name_in(text: str, names: tuple[str, ...]) -> str:
+    match = re.search(rf"<{names[0]}>([^<]{{1,200}})", text)
+    return match[1] if match else ""
 
 
-def _quickly(text: str) -> tuple[str, dict[str, str], Attributes] | None:
-    """A batch job as Torque prints it; None when it is not of that form."""
+def _quick_fields(text: str) -> dict[str, str] | None:
+    """What a BatchJob is made of, if the record is as Torque prints it."""
     if not _RECORD.fullmatch(text):
         return None
     fields: dict[str, str] = {}
@@ -129,23 +133,19 @@ def _quickly(text: str) -> tuple[str, dict[str, str], Attributes] | None:
             fields.setdefault(name or f"{group}.{item}", value)
     if "&" in text or LESS_THAN in text:
         fields = {name: _plain(value) for name, value in fields.items()}
-    return fields.pop("Job_Id", ""), fields, Attributes(text, _all_but_id)
+    return fields
 
 
-def _all_but_id(text: str) -> dict[str, str]:
-    attributes = _attributes(text)
+def _all_but_id(content: bytes) -> dict[str, str]:
+    attributes = _attributes(decoded(content))
     del attributes["Job_Id"]
     return attributes
 
 
-def _wholly(text: str, names: tuple[str, ...]) -> tuple[str, dict[str, str], dict[str, str]]:
-    attributes = _attributes(text) if _RECORD.fullmatch(text) else _mended(text)
-    name = next((attributes.pop(name) for name in names if name in attributes), "")
-    return name, attributes, attributes
-
-
 def _attributes(text: str) -> dict[str, str]:
-    """All attributes of a record as Torque prints it."""
+    """All attributes of a record."""
+    if not _RECORD.fullmatch(text):
+        return _mended(text)
     attributes: dict[str, str] = {}
     group = ""
     for name, value, closed in _TAG.findall(text):
