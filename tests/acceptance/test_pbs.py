@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleets import FleetUnderTest, eventually, fleet
+from fleets import FleetUnderTest, fleet
 
 SITE = """
 clusters:
@@ -77,15 +77,12 @@ def test_jobs_of_a_cluster_are_shown_with_nodes_and_age(up: FleetUnderTest) -> N
     assert max(map(len, shown)) <= 80
 
 
-def test_users_queues_and_nodes_agree_with_the_jobs(up: FleetUnderTest) -> None:
+def test_users_agree_with_the_jobs(up: FleetUnderTest) -> None:
     cm(up, "pbs", "refresh")
-    jobs, queues = cm_json(up, "pbs", "jobs"), cm_json(up, "pbs", "queues")
-    users, nodes = cm_json(up, "pbs", "users"), cm_json(up, "pbs", "nodes", "delta")
+    jobs, users = cm_json(up, "pbs", "jobs"), cm_json(up, "pbs", "users")
 
     assert sum(user["jobs"] for user in users) == len(jobs)
-    assert sum(sum(queue["jobs"].values()) for queue in queues) == len(jobs)
-    assert {node["cluster"] for node in nodes} == {"delta"}
-    assert len(cm_json(up, "pbs", "jobs", "--user", users[0]["user"])) == users[0]["jobs"]
+    assert {user["user"] for user in users} == {job["owner"] for job in jobs}
 
 
 def test_a_server_that_is_away_leaves_the_last_good_data_and_the_exit_code_1(up: FleetUnderTest, folder: Path) -> None:
@@ -102,19 +99,10 @@ def test_a_server_that_is_away_leaves_the_last_good_data_and_the_exit_code_1(up:
     assert "does not answer" in " ".join(shown[-3:])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["jobs", "indja"], "The site has no cluster 'indja'; did you mean india?"),
-        (["nodes", "indja", "--refresh"], "The site has no cluster 'indja'; did you mean india?"),
-        (["jobs", "--state", "runing"], "There is no state 'runing' of batch jobs; did you mean running?"),
-        (["refresh", "torque2"], "no batch server 'torque2'; did you mean torque1?"),
-    ],
-)
-def test_a_wrong_name_is_a_sentence_with_a_near_miss(up: FleetUnderTest, arguments: list[str], sentence: str) -> None:
-    done = cm(up, "pbs", *arguments, code=2)
+def test_a_wrong_name_is_a_sentence_with_a_near_miss(up: FleetUnderTest) -> None:
+    done = cm(up, "pbs", "nodes", "indja", "--refresh", code=2)
 
-    assert sentence in done.stderr
+    assert "The site has no cluster 'indja'; did you mean india?" in done.stderr
     assert done.stdout == ""
 
 
@@ -145,11 +133,3 @@ ids = [qstat.send("india").message_id for _ in range(16)]
 print(json.dumps([jobs.wait(each, 60).result[0]["snapshot"] for each in ids] + [{first}]))
 """
     assert set(json.loads(python(up, program))) == {first}
-
-
-def test_beat_takes_snapshots_by_itself(tmp_path: Path) -> None:
-    write_site(tmp_path)
-    with fleet(tmp_path / "logs", WORKERS="pbs=1", SITE=tmp_path / "site.yaml", PBS_INTERVAL="0.5") as it:
-        it.run("up")
-        program = "from cloudmesh_actors import pbs; print(pbs.servers()[0].snapshot or 0)"
-        eventually(lambda: int(python(it, program)) >= 2, within_s=60)

@@ -10,9 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
-from cloudmesh_actors import pbs, settings, site, store
+from cloudmesh_actors import broker, jobs, pbs, settings, site, store
 from cloudmesh_actors.errors import ArgumentError
 from cloudmesh_actors.pbs import actors
+from workers import beat
 
 DIALECTS = ("torque-xml", "torque-text", "openpbs-json", "openpbs-text", "slurm")
 FAULTS = {
@@ -37,6 +38,7 @@ def small_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDMESH_BROKER_URL", "stub://")
     settings.reset()
     site.reset()
+    broker.reset()
     store.reset()
 
 
@@ -116,6 +118,16 @@ def test_what_the_site_has_not_is_refused_in_the_sender(send: Any, sentence: str
     with pytest.raises(ArgumentError) as refused:
         send()
     assert sentence in str(refused.value)
+
+
+def test_beat_sends_one_job_for_all_batch_servers_if_there_are_any(tmp_path: Path) -> None:
+    job_id = beat.refresh_batch_servers()
+    assert job_id is not None
+    assert (jobs.get(job_id).actor, jobs.get(job_id).queue, jobs.get(job_id).args) == ("pbs.refresh", "pbs", [])
+
+    (tmp_path / "site.yaml").write_text("clusters: {india: {nodes: i1}}\n")
+    site.reset()
+    assert beat.refresh_batch_servers() is None
 
 
 def ask_from_threads(count: int) -> list[tuple[int, int]]:
