@@ -100,22 +100,22 @@ def queues(rows: Sequence[ClusterQueue], with_cluster: bool) -> list[Any]:
 
 
 def nodes(rows: Sequence[ClusterNode], with_cluster: bool) -> list[Any]:
-    """Batch nodes; those of the same cluster in the same states with as many slots and jobs are one line."""
+    """Batch nodes; those of the same cluster in the same states with as many slots are one line."""
     if not rows:
         return [output.text("no batch nodes", "dim")]
     groups: defaultdict[tuple[Any, ...], list[ClusterNode]] = defaultdict(list)
     for node in rows:
-        groups[node.cluster, tuple(sorted(node.states)), node.slots, len(node.jobs)].append(node)
+        groups[node.cluster, tuple(sorted(node.states)), node.slots].append(node)
     numbers = ("count", "slots", "jobs")
     made = _table("nodes", *_cluster_column(with_cluster), *numbers, "load", right=(*numbers, "load"), last="state")
     made.columns[0].no_wrap, made.columns[0].overflow, made.columns[0].max_width = False, "fold", 30
-    for (cluster, states, slots, count), alike in sorted(groups.items(), key=lambda group: _place(group[1])):
+    for (cluster, states, slots), alike in sorted(groups.items(), key=lambda group: _place(group[1])):
         made.add_row(
             output.text(folded(node.name for node in alike), "bold"),
             *_cluster_cell(cluster, with_cluster),
             output.text(f"{len(alike):,}"),
             output.text(NO_VALUE if slots is None else slots),
-            _count(count),
+            _count(len({job for node in alike for job in node.jobs})),
             output.text(_mean_load(alike)),
             _states(states),
         )
@@ -148,7 +148,10 @@ def results(entries: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 def footer(servers: Iterable[ServerState]) -> Iterator[Text]:
     """How old what is shown is, what could not be read, and what went wrong the last time."""
-    for server in servers:
+    known = list(servers)
+    if not known:
+        yield output.text("the site has no batch servers", "dim")
+    for server in known:
         if not server.ok:
             yield output.text(trouble(server), "red")
         else:

@@ -97,14 +97,14 @@ def test_the_state_of_a_queue_is_a_word(enabled: bool, started: bool, word: str)
 
 def test_nodes_that_are_alike_are_one_line() -> None:
     rows = [
-        *(of(ClusterNode, node(f"i{number:03}", load=number)) for number in (1, 2, 3)),
+        *(of(ClusterNode, node(f"i{number:03}", load=number, jobs=["7", f"1{number}"])) for number in (1, 2, 3)),
         of(ClusterNode, node("i004", "down", "offline", load=None, slots=None)),
         of(ClusterNode, node("x1", jobs=["1", "2"]), cluster=None),
     ]
 
     assert lines(pbsviews.nodes(rows, True)) == [
         "nodes cluster count slots jobs load state",
-        "i[001-003] india 3 8 0 2.00 free",
+        "i[001-003] india 3 8 4 2.00 free",
         "i004 india 1 - 0 - down, offline",
         "x1 unmapped 1 8 2 0.50 free",
     ]
@@ -129,6 +129,10 @@ def test_users() -> None:
 )
 def test_the_footer_tells_age_and_error(state: dict[str, Any], told: str) -> None:
     assert [text.plain for text in pbsviews.footer([server(**state)])] == [told]
+
+
+def test_a_site_without_batch_servers_is_told_of() -> None:
+    assert lines(list(pbsviews.footer([]))) == ["the site has no batch servers"]
 
 
 def test_the_footer_tells_of_damaged_records() -> None:
