@@ -12,8 +12,7 @@ import secrets
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,7 @@ from pathlib import Path
 import pytest
 import sshd
 from servers import require
-
-#: How long the daemons may take to start, in seconds.
-READY_S = 60.0
+from sshd import await_true
 
 #: Who runs the tests, and the jobs.
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -217,11 +214,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def await_true(condition: Callable[[], bool], otherwise: str, seconds: float = READY_S) -> None:
-    """Wait for something to come true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, otherwise
-        time.sleep(0.05)

@@ -105,7 +105,7 @@ class RealBench:
     def busy(self) -> BatchClient:
         if sorted(self._slurm.states()) != BUSY:
             self._submit()
-            slurm_site.await_true(lambda: sorted(self._slurm.states()) == BUSY, "no jobs run")
+            sshd.await_true(lambda: sorted(self._slurm.states()) == BUSY, "no jobs run")
         return self._client()
 
     def _submit(self) -> None:
@@ -307,7 +307,7 @@ class TestOnlyTheRealThing:
         with pytest.raises(DeadlineExceeded):
             real.hanging().snapshot()
 
-        slurm_site.await_true(lambda: not asking(slurm), "qstat still runs")
+        sshd.await_true(lambda: not asking(slurm), "qstat still runs")
 
     def test_a_server_that_hung_is_asked_again(self, real: RealBench, slurm: SlurmSite) -> None:
         client = real.hanging()

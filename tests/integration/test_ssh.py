@@ -16,6 +16,7 @@ import psutil
 import pytest
 import sshd
 from servers import require
+from sshd import await_true
 
 from cloudmesh_actors.clients import ssh as module
 from cloudmesh_actors.clients.ssh import SESSIONS, Login, Ssh
@@ -92,13 +93,6 @@ def cut(server: sshd.Sshd) -> None:
         if "sshd" in process.name():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-
-
-def await_true(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + ENOUGH_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 class TestCommands:

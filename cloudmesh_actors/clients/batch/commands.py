@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from cloudmesh_actors.errors import AuthenticationFailed, NodeError, ProtocolError, Unreachable, Unsupported
 
 #: Where PBS is installed on hosts whose PATH for commands over SSH lacks it.
-MORE_PLACES = (
-    "/opt/pbs/bin:/opt/pbspro/default/bin:/opt/torque/bin:/usr/local/torque/bin:/opt/slurm/bin:/usr/local/bin:/usr/bin"
-)
+MORE_PLACES = "/opt/pbs/bin:/opt/pbspro/default/bin:/opt/torque/bin:/usr/local/torque/bin:/opt/slurm/bin:/usr/local/bin"
 
 #: What every command runs in: English complaints, times in UTC.
 ENVIRONMENT = ("env", "LC_ALL=C", "TZ=UTC0")
