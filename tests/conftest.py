@@ -28,6 +28,8 @@ def _forget() -> None:
     site = sys.modules.get("cloudmesh_actors.site")
     if site is not None:
         site.reset()
+    if "structlog" in sys.modules:  # capture_logs leaves it configured
+        sys.modules["structlog"].reset_defaults()
 
 
 @pytest.fixture(autouse=True)
