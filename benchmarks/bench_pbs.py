@@ -70,7 +70,13 @@ def _job(number: int, rng: random.Random, times: Callable[[int], str]) -> tuple[
             "resources_used.vmem": f"{rng.randrange(4_000, 32_000_000)}kb",
             "resources_used.walltime": _clock(rng.randrange(90_000)),
         }
-    job |= {"job_state": state, "queue": queue, "server": "torque1.example.org", "Checkpoint": "u", "ctime": times(began)}
+    job |= {
+        "job_state": state,
+        "queue": queue,
+        "server": "torque1.example.org",
+        "Checkpoint": "u",
+        "ctime": times(began),
+    }
     job["Error_Path"] = f"login1.example.org:/home/{user}/runs/{name}.e{number}"
     if state in "RC":
         job["exec_host"] = "+".join(f"i{rng.randrange(1, 1000):03d}/{slot}" for slot in range(ppn))
@@ -181,7 +187,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--aiida", default=os.environ.get("AIIDA_PYTHON", ""), help="an interpreter that has aiida-core")
+    parser.add_argument(
+        "--aiida", default=os.environ.get("AIIDA_PYTHON", ""), help="an interpreter that has aiida-core"
+    )
     parser.add_argument("--only", choices=["xml", "text", "json"])
     parser.add_argument("--reader", choices=list(READERS), help=argparse.SUPPRESS)
     parser.add_argument("--path", type=Path, help=argparse.SUPPRESS)

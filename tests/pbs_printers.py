@@ -67,7 +67,8 @@ def xml(listing: Listing, kind: str = "jobs", *, escaped: bool = True) -> str:
     """`qstat -x` and `pbsnodes -x` of Torque; old versions escape nothing, and print `<` as the character 14."""
     element, key = ELEMENTS[kind]
     records = "".join(
-        f"<{element}>{''.join(_elements({key: name, **attributes}, escaped))}</{element}>" for name, attributes in listing
+        f"<{element}>{''.join(_elements({key: name, **attributes}, escaped))}</{element}>"
+        for name, attributes in listing
     )
     return f'<?xml version="1.0"?>\n<Data>{records}</Data>\n'
 

@@ -13,12 +13,19 @@ from datetime import tzinfo
 from typing import Any, Protocol, overload
 
 from cloudmesh_actors.pbs import values
-from cloudmesh_actors.pbs.model import BatchJob, BatchNode, BatchQueue, JobState, NodeState
+from cloudmesh_actors.pbs.model import Attributes, BatchJob, BatchNode, BatchQueue, JobState, NodeState
 
-Attributes = Mapping[str, str]
+_STATE_COUNT = re.compile(r"(\w+):([0-9]+)")
+_LIMIT = re.compile(r"max_|resources_(?:max|min)\.")
+_SLOTS = re.compile(r"[0-9]+(?:-[0-9]+)?")
+_SEPARATORS = re.compile(r"[,\s+]+")
+_SLURM_FLAGS = "*~#!%$@^-"
 
+_JOB_STATES = {state.value: state for state in JobState}
+_NODE_STATES: dict[str, str] = {state.value: state for state in NodeState}
+_ENDED = frozenset({JobState.COMPLETED, JobState.FINISHED, JobState.EXPIRED})
 
-#: A BatchJob before it is frozen: a frozen dataclass sets each field by a call, a tenth of all that reading a job takes.
+#: A BatchJob before it is frozen: a frozen dataclass sets each field by a call, a tenth of what reading a job takes.
 _Draft: Any = make_dataclass("_Draft", [field.name for field in fields(BatchJob)], slots=True, eq=False)
 
 
@@ -31,17 +38,6 @@ class Get(Protocol):
     def __call__(self, name: str, default: str, /) -> str: ...
 
 
-_STATE_COUNT = re.compile(r"(\w+):([0-9]+)")
-_LIMIT = re.compile(r"max_|resources_(?:max|min)\.")
-_SLOTS = re.compile(r"[0-9]+(?:-[0-9]+)?")
-_SEPARATORS = re.compile(r"[,\s+]+")
-_SLURM_FLAGS = "*~#!%$@^-"
-
-_JOB_STATES = {state.value: state for state in JobState}
-_NODE_STATES: dict[str, str] = {state.value: state for state in NodeState}
-_ENDED = frozenset({JobState.COMPLETED, JobState.FINISHED, JobState.EXPIRED})
-
-
 @dataclass(frozen=True, slots=True)
 class Builder:
     """Builds the records of one listing: in which time zone its server is, and whether Slurm's wrapper printed it."""
@@ -49,7 +45,7 @@ class Builder:
     zone: tzinfo
     slurm: bool = False
 
-    def job(self, name: str, quick: Attributes, attributes: Attributes) -> BatchJob:
+    def job(self, name: str, quick: Mapping[str, str], attributes: Attributes) -> BatchJob:
         """A batch job; `quick` has those of its attributes that it is made of."""
         get = quick.get
         state = _JOB_STATES.get(get("job_state", "")) or _job_state(get("job_state"))
@@ -78,7 +74,7 @@ class Builder:
         job.__class__ = BatchJob
         return job  # type: ignore[no-any-return]
 
-    def queue(self, name: str, _: Attributes, attributes: Attributes) -> BatchQueue:
+    def queue(self, name: str, _: Mapping[str, str], attributes: Attributes) -> BatchQueue:
         """A batch queue."""
         if not {"queue_type", "enabled", "started", "total_jobs", "state_count"} & attributes.keys():
             raise ValueError("it says neither its type nor what it does")
@@ -93,7 +89,7 @@ class Builder:
             attributes=attributes,
         )
 
-    def node(self, name: str, _: Attributes, attributes: Attributes) -> BatchNode:
+    def node(self, name: str, _: Mapping[str, str], attributes: Attributes) -> BatchNode:
         """A batch node."""
         if "state" not in attributes:
             raise ValueError("it has no state")

@@ -1,12 +1,12 @@
 """What a batch server shows: its batch jobs, batch queues and batch nodes.
 
-Times are seconds since the epoch, durations seconds, memory bytes. `attributes` holds every attribute that the server
-printed, unconverted, under one name in all dialects: ``Resource_List.walltime``, ``resources_used.mem``.
+Times are seconds since the epoch, durations seconds, memory bytes. `attributes` are all that the server printed, as it
+printed them, under one name in all dialects: ``Resource_List.walltime``, ``resources_used.mem``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -63,6 +63,49 @@ class NodeState(StrEnum):
     UNRESOLVABLE = "unresolvable"
     UP = "up"
     WAIT_PROVISIONING = "wait-provisioning"
+
+
+class Attributes(Mapping[str, str]):
+    """The attributes of a record as printed.
+
+    Unless they were needed to read it, they are read from the output when first asked for, and the output is kept until
+    then: a hundred thousand jobs are read several times faster so, and in less memory.
+    """
+
+    __slots__ = ("_begin", "_data", "_end", "_known", "_read")
+
+    def __init__(self, data: bytes, begin: int, end: int, read: Callable[[bytes], dict[str, str]]) -> None:
+        self._data, self._begin, self._end, self._read = data, begin, end, read
+        self._known: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, known: dict[str, str]) -> Attributes:
+        """Attributes that are known already."""
+        attributes = cls(b"", 0, 0, lambda _: known)
+        attributes._known = known
+        return attributes
+
+    def plain(self) -> dict[str, str]:
+        """A dictionary of them; what had to be read for it is, unlike otherwise, not kept for the next time."""
+        return self._read(self._data[self._begin : self._end]) if self._known is None else dict(self._known)
+
+    def __getitem__(self, name: str) -> str:
+        return self._kept()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept())
+
+    def __len__(self) -> int:
+        return len(self._kept())
+
+    def __repr__(self) -> str:
+        return repr(self._kept())
+
+    def _kept(self) -> dict[str, str]:
+        if self._known is None:
+            self._known = self.plain()
+            self._data = b""
+        return self._known
 
 
 class Slots(NamedTuple):

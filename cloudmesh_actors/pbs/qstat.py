@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, tzinfo
@@ -18,8 +19,8 @@ from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 from cloudmesh_actors.pbs.build import Builder
-from cloudmesh_actors.pbs.dialects import Found, Kind, QstatError, Report, Source, decoded, json, text, xml
-from cloudmesh_actors.pbs.model import BatchJob, BatchNode, BatchQueue
+from cloudmesh_actors.pbs.dialects import Found, Kind, QstatError, Report, Source, complain, decoded, json, text, xml
+from cloudmesh_actors.pbs.model import Attributes, BatchJob, BatchNode, BatchQueue
 
 __all__ = ["Damaged", "Dialect", "QstatError", "Records", "parse_jobs", "parse_nodes", "parse_queues"]
 
@@ -71,7 +72,7 @@ def parse_nodes(data: bytes | str, *, empty_ok: bool = False) -> Records[BatchNo
     return _parse(data, Kind.NODES, lambda slurm: Builder(UTC, slurm).node, empty_ok)
 
 
-_Build = Callable[[str, Mapping[str, str], Mapping[str, str]], Record]
+_Build = Callable[[str, Mapping[str, str], Attributes], Record]
 _Read = Callable[[Source, Kind, Report], Iterator[Found]]
 
 _READERS: Mapping[Dialect, _Read] = {
@@ -110,30 +111,35 @@ def _parse(data: bytes | str, kind: Kind, builder: Callable[[bool], _Build[Recor
 
 
 def _bytes(data: bytes | str) -> bytes:
-    if isinstance(data, str):
-        try:
-            data = data.encode(errors="surrogateescape")
-        except UnicodeEncodeError:
-            data = data.encode(errors="replace")
-    return data.replace(b"\r\n", b"\n") if b"\r\n" in data else data
+    raw = (data if isinstance(data, bytes) else _encoded(data)).removeprefix(BOM_UTF8)
+    return raw.replace(b"\r\n", b"\n") if b"\r\n" in raw else raw
+
+
+def _encoded(data: str) -> bytes:
+    try:
+        return data.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return data.encode(errors="replace")
 
 
 def _recognised(raw: bytes, kind: Kind) -> tuple[Source, Dialect]:
     """Where the output begins, and in which dialect."""
-    match = _BEGINNING.search(raw)
-    source = Source(raw, match.start() if match else 0)
-    if match is None:
-        raise source.error(f"this is no listing: {_excerpt(raw)}", 0)
-    found = match.lastgroup
-    if found in ("xml", "json"):
-        return source, Dialect(found)
-    if found == "complaint":
-        raise source.error(_excerpt(raw[match.start() :]), match.start())
-    if found == "table":
-        raise source.error("this is a brief table; ask with -f", match.start())
-    if found != kind:
+    for match in _BEGINNING.finditer(raw):
+        source, found = Source(raw, match.start()), match.lastgroup
+        if found in ("xml", "json"):
+            return source, Dialect(found)
+        if found == kind:
+            return source, Dialect.SLURM if _SLURM.match(raw, match.start()) else Dialect.TEXT
+        if found == "complaint" and complain(source, match.start(), raw[match.start() :], _ignore):
+            continue
+        if found == "table":
+            raise source.error("this is a brief table; ask with -f", match.start())
         raise source.error(f"a listing of the {found} was not asked for", match.start())
-    return source, Dialect.SLURM if _SLURM.match(raw, match.start()) else Dialect.TEXT
+    raise QstatError(f"this is no listing: {_excerpt(raw)}", line=1)
+
+
+def _ignore(_offset: int, _name: str, _reason: str) -> None:
+    """What is said of jobs that were gone before the listing began."""
 
 
 def _collected(source: Source, kind: Kind, dialect: Dialect, build: _Build[Record]) -> Records[Record]:

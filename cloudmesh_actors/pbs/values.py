@@ -17,6 +17,9 @@ NOTHING = frozenset({"", "-", "--", "none", "infinite", "infinity", "unlimited",
 #: The largest number that every store can hold.
 MAX_NUMBER = 2**63 - 1
 
+#: The end of the year 9999, after which there are no dates.
+LAST_MOMENT = 253_402_300_799
+
 #: How many of the latest conversions are remembered: walltimes, sizes and times repeat.
 REMEMBERED = 4096
 
@@ -95,13 +98,19 @@ def moment(text: str | None, zone: tzinfo) -> int | None:
     if text is None:
         return None
     if text.isdecimal():
-        return _bounded(int(text)) or None
+        return _within_time(int(text)) or None
     minute, second = _SIXTY.get(text[14:16]), _SIXTY.get(text[17:19])
     if minute is not None and second is not None and len(text) == _CTIME_LENGTH:
         return _hour(text[:14] + text[16:17] + text[19:], zone) + minute * 60 + second
     if text.lower() in NOTHING:
         return None
     raise ValueError(f"{_shown(text)} is not a time")
+
+
+def _within_time(seconds: int) -> int:
+    if seconds > LAST_MOMENT:
+        raise ValueError(f"{seconds} is not a time")
+    return seconds
 
 
 @lru_cache(REMEMBERED)
@@ -128,7 +137,7 @@ def hosts(text: str, *, counted: bool = False) -> list[Slots]:
         if not (is_plain and host and slots.isdecimal()):
             host, count = _host(host, slots if slash else None)
         else:
-            count = int(slots) if counted else 1
+            count = _bounded(int(slots)) if counted else 1
         held[host] = held.get(host, 0) + count
     return list(map(Slots._make, held.items()))
 
@@ -151,7 +160,7 @@ def _range_length(text: str) -> int:
     first, last, count = match.groups()
     if last is not None and int(last) < int(first):
         raise ValueError(f"the range of slots {_shown(text)} runs backwards")
-    return int(count) if count is not None else int(last or first) - int(first) + 1
+    return _bounded(int(count) if count is not None else int(last or first) - int(first) + 1)
 
 
 def _vnode_slots(resources: str) -> int:

@@ -10,18 +10,32 @@ its text when they are asked for. A hundred thousand jobs are read several times
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from cloudmesh_actors.errors import CloudmeshError
+from cloudmesh_actors.pbs.model import Attributes
 
 #: Receives a record that cannot be read: its offset in the output, its name if known, and why.
 Report = Callable[[int, str, str], None]
 
 #: The attributes that a BatchJob is made of: those of their own, and those in a group.
-TOP_FIELDS = tuple(
-    "Job_Name Job_Owner job_state queue exec_host exec_vnode ctime qtime mtime start_time stime comp_time obittime "
-    "exit_status Exit_status".split()
+TOP_FIELDS = (
+    "Job_Name",
+    "Job_Owner",
+    "job_state",
+    "queue",
+    "exec_host",
+    "exec_vnode",
+    "ctime",
+    "qtime",
+    "mtime",
+    "start_time",
+    "stime",
+    "comp_time",
+    "obittime",
+    "exit_status",
+    "Exit_status",
 )
 GROUP_FIELDS = {
     "Resource_List": ("walltime", "nodect", "mem", "ncpus", "nodes", "procs"),
@@ -41,40 +55,9 @@ class Kind(StrEnum):
     NODES = "nodes"
 
 
-class Attributes(Mapping[str, str]):
-    """The attributes of a record as printed, read from the output, which is kept for this, when first asked for."""
-
-    __slots__ = ("_begin", "_data", "_end", "_kept", "_read")
-
-    def __init__(self, data: bytes, begin: int, end: int, read: Callable[[bytes], dict[str, str]]) -> None:
-        self._data, self._begin, self._end, self._read = data, begin, end, read
-        self._kept: dict[str, str] | None = None
-
-    def plain(self) -> dict[str, str]:
-        """A dictionary of them; unlike all else here, it is not kept for the next time."""
-        return self._read(self._data[self._begin : self._end]) if self._kept is None else dict(self._kept)
-
-    def __getitem__(self, name: str) -> str:
-        return self._known()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known())
-
-    def __len__(self) -> int:
-        return len(self._known())
-
-    def __repr__(self) -> str:
-        return repr(self._known())
-
-    def _known(self) -> dict[str, str]:
-        if self._kept is None:
-            self._kept, self._data = self.plain(), b""
-        return self._kept
-
-
 #: A record that was read: its offset in the output and its name; those of JOB_FIELDS that a batch job has, or all
 #: attributes of a queue or node; and all attributes.
-Found = tuple[int, str, Mapping[str, str], Mapping[str, str]]
+Found = tuple[int, str, Mapping[str, str], Attributes]
 
 
 class QstatError(CloudmeshError):
@@ -82,8 +65,8 @@ class QstatError(CloudmeshError):
 
     def __init__(self, message: str, *, line: int | None = None, record: str = "") -> None:
         self.line, self.record, self.reason = line, record, message
-        place = ", ".join(part for part in (f"line {line}" if line else "", f"record {record}" if record else "") if part)
-        super().__init__(f"{place}: {message}" if place else message)
+        place = [f"line {line}"] * bool(line) + [f"record {record}"] * bool(record)
+        super().__init__(f"{', '.join(place)}: {message}" if place else message)
 
 
 class Source:

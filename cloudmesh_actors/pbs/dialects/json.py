@@ -1,10 +1,10 @@
 """`qstat -f -F json`, `qstat -Q -f -F json` and `pbsnodes -a -F json` of OpenPBS and PBS Pro.
 
 Since 2024 a library prints this JSON; before, it was put together by hand (pbs_json.c), and every value that strtod(3)
-takes for a number was printed bare: `007`, `1e5`, `nan`, `.5`, `0x1f`, and an empty value as nothing at all. Backslashes
-before quotes and commas were kept or dropped by no rule, and an attribute with several values is a repeated key to this
-day. So records are cut out at their headings and given to orjson one by one; a record that is no JSON, repeats a key,
-or has a number that a float would not give back as written, goes to the lenient reader.
+takes for a number was printed bare: `007`, `1e5`, `nan`, `.5`, `0x1f`, and an empty value as nothing at all; there was
+no rule for backslashes before quotes and commas; and an attribute with several values was a repeated key. So records
+are cut out at their headings and given to orjson one by one; a record that is no JSON, repeats a key, or has a number
+that a float would not give back as written, goes to the lenient reader.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import orjson
 from cloudmesh_actors.pbs.dialects import (
     GROUP_FIELDS,
     TOP_FIELDS,
-    Attributes,
     Found,
     Kind,
     Report,
@@ -28,6 +27,7 @@ from cloudmesh_actors.pbs.dialects import (
     decoded,
     lenient,
 )
+from cloudmesh_actors.pbs.model import Attributes
 
 #: The object that holds the records, and the attribute that a record's printer begins with.
 CONTAINERS = {Kind.JOBS: (b"Jobs", b"Job_Name"), Kind.QUEUES: (b"Queue", b"queue_type"), Kind.NODES: (b"nodes", b"Mom")}
@@ -60,6 +60,7 @@ def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
     container, first = CONTAINERS[kind]
     begin = _begin(source, container)
     if begin is None:
+        _check_header(source)
         return
     read_record = _quickly if kind is Kind.JOBS else _exactly
     for start, quote, brace, end in _cuts(source.data, begin, first):
@@ -74,16 +75,17 @@ def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
 
 
 def _begin(source: Source, container: bytes) -> int | None:
-    """Where the records begin; None when the server said who it is and that was all: it has none."""
+    """Where the records begin; None if there is no place for any."""
     match = _CONTAINER.search(source.data, source.begin)
     if match is None:
-        return _nothing(source)
+        return None
     if match[1] != container:
         raise source.error(f"a listing of {decoded(match[1])} was not asked for", match.start())
     return match.end()
 
 
-def _nothing(source: Source) -> None:
+def _check_header(source: Source) -> None:
+    """A server that has no jobs says who it is, and no more."""
     text = decoded(source.data[source.begin :])
     try:
         found, end = lenient.members(text, 1)
@@ -120,7 +122,7 @@ def _quickly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found
     fields = orjson.loads(memoryview(data)[brace:end])
     for group, names in _GROUP_FIELDS:
         items = fields.get(group)
-        if items:
+        if type(items) is dict:
             for key, dotted in names:
                 if key in items:
                     value = items[key]
@@ -134,7 +136,7 @@ def _quickly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found
 
 def _exactly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found:
     """A queue or node."""
-    attributes = _flat(_loaded(data[brace : data.rfind(b"}", quote, end) + 1]))
+    attributes = Attributes.of(_flat(_loaded(data[brace : data.rfind(b"}", quote, end) + 1])))
     return start, decoded(data[data.find(b'"', start) + 1 : quote]), attributes, attributes
 
 
@@ -148,7 +150,7 @@ def _attributes(text: bytes) -> dict[str, str]:
 
 def _loaded(text: bytes) -> Raw:
     """What orjson reads, unless it has lost one of two values of a key."""
-    record = orjson.loads(text)
+    record: Raw = orjson.loads(text)
     keys = len(record) + sum([len(value) for value in record.values() if type(value) is dict])
     if keys != text.count(b'":'):
         raise _Inexact
@@ -192,14 +194,10 @@ def _last_records(source: Source, start: int, report: Report) -> Iterator[Found]
 def _listed(start: int, found: Raw, report: Report) -> Iterator[Found]:
     for name, record in found.items():
         if isinstance(record, dict):
-            yield _wholly(start, name, record)
+            attributes = Attributes.of(_flat(record))
+            yield start, name, attributes, attributes
         else:
             report(start, name, "it is no object")
-
-
-def _wholly(start: int, name: str, record: Raw) -> Found:
-    attributes = _flat(record)
-    return start, name, attributes, attributes
 
 
 def _name_in(piece: bytes) -> str:
@@ -237,6 +235,9 @@ def _text(value: Any) -> str:
         raise _Inexact
     if type(value) is int:
         return str(value)
-    if isinstance(value, list):
-        return ", ".join(map(_text, value))
-    return orjson.dumps(value).decode()
+    if type(value) is list and all(type(item) is str for item in value):
+        return ", ".join(value)
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:  # nested too deeply
+        raise _Inexact from error

@@ -1,26 +1,27 @@
 """JSON as hand-written printers write it: what they mean, not what the grammar allows.
 
 Scalars are given back as text, as written: `007` and `1e5` are names of jobs. A string ends at the quote after which
-the object can go on, an unknown escape loses its backslash, a missing value is empty, a missing comma is overlooked, and
-of a repeated key's values none is lost: objects are joined, and texts as `merged` says.
+the object can go on, an unknown escape loses its backslash, a missing value is empty, a missing comma is overlooked,
+and of a repeated key's values objects are joined, and texts as `merged` says.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Union
+from typing import TypeAlias
 
 from cloudmesh_actors.pbs.dialects import merged
 
-#: Deeper objects than these no printer of PBS writes.
-MAX_DEPTH = 32
+#: Records hold groups of values; what is deeper than this is somebody's environment, and given back as it is written.
+MAX_DEPTH = 3
 
-Value = Union[str, list["Value"], dict[str, "Value"]]
+Value: TypeAlias = "str | list[Value] | dict[str, Value]"
 
 _KEY = re.compile(r'\s*"((?:[^"\\]++|\\.)*+)"\s*:\s*', re.DOTALL)
 _STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)"(?=\s*(?:[,}\]]|\Z))', re.DOTALL)
 _LOOSE_STRING = re.compile(r'"(.*?)"(?=\s*(?:,\s*"|,?\s*[}\]]|,?\s*\Z))', re.DOTALL)
 _BARE = re.compile(r"[^,}\]\n]*")
+_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|([\[\]{}])', re.DOTALL)
 _NEXT = re.compile(r"\s*,?\s*")
 _SPACE = re.compile(r"\s*")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
@@ -63,7 +64,7 @@ def _value(text: str, at: int, depth: int) -> tuple[Value, int]:
         return _string(text, at)
     if opening in ("{", "["):
         if depth >= MAX_DEPTH:
-            raise Unreadable("it is nested too deeply", at)
+            return _as_written(text, at)
         return _object(text, at + 1, depth + 1) if opening == "{" else _array(text, at + 1, depth + 1)
     match = _BARE.match(text, at)
     assert match is not None  # noqa: S101 - it matches nothing at all
@@ -96,6 +97,17 @@ def _array(text: str, at: int, depth: int) -> tuple[Value, int]:
         if at == end and text[at : at + 1] != "]":
             raise Unreadable(f"{text[at : at + 40]!r} is no item of a list", at)
     return items, at + 1
+
+
+def _as_written(text: str, at: int) -> tuple[str, int]:
+    """An object or list, up to the bracket that closes it."""
+    depth = 0
+    for match in _BRACKET.finditer(text, at):
+        if match[1]:
+            depth += 1 if match[1] in "{[" else -1
+            if depth == 0:
+                return text[at : match.end()], match.end()
+    raise CutOff(at)
 
 
 def _after(pattern: re.Pattern[str], text: str, at: int) -> int:

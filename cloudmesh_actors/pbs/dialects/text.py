@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from sys import intern
 
-from cloudmesh_actors.pbs.dialects import JOB_FIELDS, Attributes, Found, Kind, Report, Source, complain, decoded, merged
+from cloudmesh_actors.pbs.dialects import JOB_FIELDS, Found, Kind, Report, Source, complain, decoded, merged
+from cloudmesh_actors.pbs.model import Attributes
 
 _ATTRIBUTE = re.compile(r"(\S+) =(?: (.*))?", re.DOTALL)
 _INDENT = re.compile(r"\n[ \t]+(?=\S+ =)")
@@ -46,16 +47,17 @@ def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
     for offset, block in _records(source, layout, report):
         text = decoded(block)
         indent = _INDENT.search(text)
-        name = text[len(layout.heading) : indent.start() if indent else text.find("\n")].strip()
+        name = text[len(layout.heading) : indent.start() if indent else None].strip()
         if indent is None or not name or "\n" in name:
             if not complain(source, offset, block, report):
-                report(offset, name.partition("\n")[0], "its heading is not followed by attributes" if name else "it has no id")
+                reason = "no attributes follow its heading" if name else "it has no name"
+                report(offset, name.partition("\n")[0], reason)
             continue
         if kind is Kind.JOBS and indent[0] in _FIELDS:
             fields = dict(reversed(_FIELDS[indent[0]].findall(_unwrapped(text, indent))))
             yield offset, name, fields, Attributes(source.data, offset, offset + len(block), _attributes)
         else:
-            attributes = _attributes(block)
+            attributes = Attributes.of(_attributes(block))
             yield offset, name, attributes, attributes
 
 
@@ -99,7 +101,7 @@ def _untangled(
 
 
 def _unwrapped(text: str, indent: re.Match[str]) -> str:
-    """The lines of a record that follow its heading, no longer wrapped; Slurm's wrapper, who indents by tabs, does not."""
+    """The attributes of a record, no longer wrapped; a record that is indented by a tab never was."""
     text = text[indent.start() :]
     return text if indent[0] == "\n\t" else text.replace("\n\t", "")
 

@@ -17,7 +17,6 @@ from xml.parsers import expat
 from cloudmesh_actors.pbs.dialects import (
     GROUP_FIELDS,
     TOP_FIELDS,
-    Attributes,
     Found,
     Kind,
     Report,
@@ -26,6 +25,7 @@ from cloudmesh_actors.pbs.dialects import (
     decoded,
     merged,
 )
+from cloudmesh_actors.pbs.model import Attributes
 
 #: The element of a record, and the elements inside it that may name it.
 ELEMENTS = {
@@ -38,6 +38,7 @@ ELEMENTS = {
 LESS_THAN = "\x0e"
 
 _DATA = re.compile(rb"<Data(?:\s[^<>/]*)?(/?)>")
+_NO_DATA = re.compile(rb"<Data\s*/>\s*")
 _GAP = re.compile(rb"\s*(?:</Data>\s*(?:<\?xml[^>]*>\s*)?<Data>\s*)*")
 _TAIL = re.compile(rb"\s*</Data>\s*(?:(?:<\?xml[^>]*>\s*)?<Data(?:>\s*</Data|\s*/)>\s*)*")
 _ELEMENT = re.compile(rb"<(Job|Queue|Node)>")
@@ -58,38 +59,40 @@ _FIELD = re.compile(
 def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
     """The records of an XML listing."""
     element, names = ELEMENTS[kind]
-    for begin, end in _elements(source, element, report):
+    for begin, end in _elements(source, element, names, report):
         text = decoded(source.data[begin:end])
         fields = _quick_fields(text) if kind is Kind.JOBS else None
-        if fields is not None and "Job_Id" in fields:
+        if fields is not None and fields.get("Job_Id"):
             yield begin, fields["Job_Id"], fields, Attributes(source.data, begin, end, _all_but_id)
             continue
         try:
-            attributes = _attributes(text)
+            known = _attributes(text)
         except expat.ExpatError as error:
             report(begin, _name_in(text, names), f"it is no XML: {error}")
             continue
-        name = next((attributes.pop(name) for name in names if name in attributes), "")
+        name = next((known.pop(name) for name in names if name in known), "")
         if name:
+            attributes = Attributes.of(known)
             yield begin, name, attributes, attributes
         else:
             report(begin, "", f"it has no {names[0]}")
 
 
-def _elements(source: Source, element: bytes, report: Report) -> Iterator[tuple[int, int]]:
+def _elements(source: Source, element: bytes, names: tuple[str, ...], report: Report) -> Iterator[tuple[int, int]]:
     """Where the content of each element begins and ends."""
     data, opening, closing = source.data, b"<%b>" % element, b"</%b>" % element
-    names = next(names for name, names in ELEMENTS.values() if name == element)
     at = _start(source)
     while (begin := data.find(opening, at)) >= 0:
         if begin > at and not _GAP.fullmatch(data, at, begin):
             report(at, "", "something stands between the records")
         end = data.find(closing, begin)
-        if end < 0:
-            raise source.error("the output is cut off in this record", begin, _name_in(decoded(data[begin:]), names))
-        last = data.rfind(opening, begin, end)
+        last = data.rfind(opening, begin, end if end >= 0 else len(data))
         if last > begin:
-            report(begin, _name_in(decoded(data[begin:last]), names), "it has no end: the next record begins inside it")
+            name = _name_in(decoded(data[begin : begin + 1000]), names)
+            report(begin, name, "it has no end: the next record begins inside it")
+        if end < 0:
+            name = _name_in(decoded(data[last : last + 1000]), names)
+            raise source.error("the output is cut off in this record", last, name)
         at = end + len(closing)
         yield last + len(opening), end
     _finish(source, at, report)
@@ -104,7 +107,7 @@ def _start(source: Source) -> int:
 
 def _finish(source: Source, at: int, report: Report) -> None:
     data = source.data
-    tail = _TAIL.match(data, at) or re.compile(rb"<Data\s*/>\s*").match(data, at)
+    tail = _TAIL.match(data, at) or _NO_DATA.match(data, at)
     if tail is None:
         other = _ELEMENT.search(data, at)
         if other is not None:
