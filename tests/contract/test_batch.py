@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,24 +89,16 @@ class SimulatedBench:
 
 
 class RealBench:
-    def __init__(self, slurm: SlurmSite, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, slurm: SlurmSite, client: BatchClient, folder: Path, stack: ExitStack) -> None:
+        self._kept = client
         self.queues, self.nodes = set(slurm_site.QUEUES), {*slurm_site.NODES, "i3"}
         self._slurm, self._folder, self._stack = slurm, folder, stack
-
-    def _client(self, server: sshd.Sshd | None = None, *, seconds: float = ENOUGH_S) -> BatchClient:
-        where = server or self._slurm.server
-        known_hosts = self._folder / "known_hosts"
-        known_hosts.write_text(where.known_hosts_line())
-        site = BatchServer("torque1", "127.0.0.1", where.port, slurm_site.USER, where.user_key, known_hosts)
-        client = RemoteBatchServer(site, seconds)
-        self._stack.callback(client.close)
-        return client
 
     def busy(self) -> BatchClient:
         if sorted(self._slurm.states()) != BUSY:
             self._submit()
             sshd.await_true(lambda: sorted(self._slurm.states()) == BUSY, "no jobs run")
-        return self._client()
+        return self._kept
 
     def _submit(self) -> None:
         self._slurm.cancel_all()
@@ -116,7 +108,7 @@ class RealBench:
 
     def without_jobs(self) -> BatchClient:
         self._slurm.forget_jobs()
-        return self._client()
+        return self._kept
 
     def end_a_job(self) -> str:
         number = self._slurm.run("squeue", "--noheader", "--states=R", "--format=%i").split()[0]
@@ -125,25 +117,37 @@ class RealBench:
         return number
 
     def away(self) -> BatchClient:
-        return self._client(self._another_login_host("SlurmctldPort", str(sshd.free_port())))
+        return self._another_login_host("SlurmctldPort", str(sshd.free_port()))
 
     def denied(self) -> BatchClient:
-        return self._client(self._another_login_host("AuthInfo", f"socket={self._folder}/no-munge"))
+        return self._another_login_host("AuthInfo", f"socket={self._folder}/no-munge")
 
     def hanging(self) -> BatchClient:
         pid = self._slurm.daemons["slurmctld"].pid
         psutil.Process(pid).suspend()
         self._stack.callback(psutil.Process(pid).send_signal, signal.SIGCONT)
-        return self._client(seconds=2)
+        return self._stack.enter_context(remote(self._slurm.server, seconds=2))
 
-    def _another_login_host(self, name: str, value: str) -> sshd.Sshd:
-        """One whose Slurm is configured otherwise."""
+    def _another_login_host(self, name: str, value: str) -> BatchClient:
+        """The client of one whose Slurm is configured otherwise."""
         lines = (self._slurm.folder / "slurm.conf").read_text().splitlines()
         changed = [f"{name}={value}" if line.startswith(f"{name}=") else line for line in lines]
         assert changed != lines
         (self._folder / "slurm.conf").write_text("\n".join([*changed, "MessageTimeout=2\n"]))
         more = f"SetEnv SLURM_CONF={self._folder}/slurm.conf HOME={self._folder}\n"
-        return self._stack.enter_context(sshd.running(self._folder, more=more))
+        server = self._stack.enter_context(sshd.running(self._folder, more=more))
+        return self._stack.enter_context(remote(server))
+
+
+@contextmanager
+def remote(server: sshd.Sshd, *, seconds: float = ENOUGH_S) -> Iterator[BatchClient]:
+    """A real client of a login host."""
+    known_hosts = server.folder / "known_hosts"
+    known_hosts.write_text(server.known_hosts_line())
+    site = BatchServer("torque1", "127.0.0.1", server.port, slurm_site.USER, server.user_key, known_hosts)
+    client = RemoteBatchServer(site, seconds)
+    yield client
+    client.close()
 
 
 class Seen:
@@ -166,13 +170,20 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmSite]:
         yield site
 
 
+@pytest.fixture(scope="module")
+def kept(slurm: SlurmSite) -> Iterator[BatchClient]:
+    with remote(slurm.server) as client:
+        yield client
+
+
 @pytest.fixture(params=[*get_args(BatchDialect), "real"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param != "real":
         yield SimulatedBench(request.param)
         return
     with ExitStack() as stack:
-        yield RealBench(request.getfixturevalue("slurm"), tmp_path, stack)
+        slurm, kept = request.getfixturevalue("slurm"), request.getfixturevalue("kept")
+        yield RealBench(slurm, kept, tmp_path, stack)
 
 
 class TestSnapshot:
@@ -282,9 +293,9 @@ class TestTrouble:
 
 class TestOnlyTheRealThing:
     @pytest.fixture
-    def real(self, slurm: SlurmSite, tmp_path: Path) -> Iterator[RealBench]:
+    def real(self, slurm: SlurmSite, kept: BatchClient, tmp_path: Path) -> Iterator[RealBench]:
         with ExitStack() as stack:
-            yield RealBench(slurm, tmp_path, stack)
+            yield RealBench(slurm, kept, tmp_path, stack)
 
     def test_jobs_are_as_scontrol_tells_them(self, real: RealBench, slurm: SlurmSite) -> None:
         seen = Seen(real.busy().snapshot())

@@ -148,8 +148,9 @@ class TestCommands:
 class TestDeadline:
     @pytest.mark.parametrize("stubborn", ["", "trap '' TERM; "], ids=["", "that ignores SIGTERM"])
     def test_a_command_that_hangs_is_ended_there_and_nothing_is_left(
-        self, client: Ssh, tmp_path: Path, stubborn: str
+        self, client: Ssh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stubborn: str
     ) -> None:
+        monkeypatch.setattr(module, "KILL_AFTER_S", 1)
         script = f"{stubborn}echo $$ > {tmp_path}/pid; while :; do sleep 0.1; done"
 
         with pytest.raises(DeadlineExceeded, match=r"was not over after 1 s, and was ended there"):
@@ -175,7 +176,7 @@ class TestDeadline:
 
     def test_who_finds_no_free_session_in_time_is_told(self, client: Ssh) -> None:
         with ThreadPoolExecutor(SESSIONS) as pool:
-            busy = [pool.submit(printed, client, "sleep", "2") for _ in range(SESSIONS)]
+            busy = [pool.submit(printed, client, "sleep", "1.2") for _ in range(SESSIONS)]
             time.sleep(0.5)
             with pytest.raises(DeadlineExceeded, match="other commands were not over"):
                 client.run(["true"], seconds=0.1)
