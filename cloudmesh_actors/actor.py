@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
@@ -30,6 +31,7 @@ from cloudmesh_actors import nodes as node_sets
 from cloudmesh_actors import settings, site
 from cloudmesh_actors.broker import timelimit
 from cloudmesh_actors.errors import ArgumentError, CloudmeshError, UnknownActor
+from cloudmesh_actors.families import FAMILIES
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,7 +65,7 @@ class FamilyActor(dramatiq.Actor[P, R]):
         self.__doc__, self.__name__, self.__wrapped__ = fn.__doc__, fn.__name__, fn
         ACTORS[name] = self
         if brokers.is_open():
-            brokers.current().declare_actor(self)
+            self.declare_on(brokers.current())
 
     @property
     def broker(self) -> Broker:  # type: ignore[override]
@@ -87,14 +89,26 @@ class FamilyActor(dramatiq.Actor[P, R]):
         """The function's signature."""
         return inspect.signature(self.fn)
 
-    def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def declare_on(self, broker: Broker) -> None:
+        """Make the actor known to a broker. Raises ValueError when an option of it is none of Dramatiq's or ours."""
+        self.__dict__.pop("options", None)  # the settings may be others now
+        if unknown := self._own_options.keys() - broker.actor_options:
+            raise ValueError(f"{self.actor_name} has no option {', '.join(sorted(unknown))}")
+        broker.declare_actor(self)
+
+    def check(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, partly: bool = False
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, validated by the function's annotations; a list of nodes becomes a node set.
+
+        Args:
+            partly: some may be missing, as in a pipeline's messages, which get the result of the one before.
 
         Raises:
             ArgumentError: they do not fit; the sentence names the argument and the faulty part.
         """
         try:
-            bound = self.signature.bind(*args, **kwargs)
+            bound = self.signature.bind_partial(*args, **kwargs) if partly else self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise ArgumentError(f"{self.actor_name}{_usage(self.signature)}: {error}.") from None
         for name, value in bound.arguments.items():
@@ -104,11 +118,23 @@ class FamilyActor(dramatiq.Actor[P, R]):
     def message_with_options(
         self, *, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any
     ) -> Message[R]:
-        """Build a message. Raises ArgumentError."""
+        """Build a message for a group or a pipeline. Raises ArgumentError."""
+        args, kwargs = self.check(args, kwargs or {}, partly=True)
+        return self._message(args, kwargs, options)
+
+    def send_with_options(
+        self,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        delay: timedelta | int | None = None,
+        **options: Any,
+    ) -> Message[R]:
+        """Send a message, `delay` milliseconds from now at the earliest. Raises ArgumentError."""
+        if isinstance(delay, timedelta):
+            delay = int(delay.total_seconds() * 1000)
         args, kwargs = self.check(args, kwargs or {})
-        message = super().message_with_options(args=args, kwargs=kwargs, **options)
-        message.encode()  # what is not JSON, or too long, is refused here
-        return message
+        return self.broker.enqueue(self._message(args, kwargs, options), delay=delay)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, its arguments checked."""
@@ -117,6 +143,12 @@ class FamilyActor(dramatiq.Actor[P, R]):
             return super().__call__(*checked, **named)
         finally:
             timelimit.task_ended()
+
+    def _message(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Message[R]:
+        brokers.current()  # groups and pipelines ask Dramatiq for the broker
+        message = super().message_with_options(args=args, kwargs=kwargs, **options)
+        message.encode()  # what is not JSON, or too long, is refused here
+        return message
 
     @cached_property
     def _adapters(self) -> dict[str, TypeAdapter[Any]]:
@@ -153,7 +185,12 @@ def actor(
     Args:
         family: one of the five; also the queue.
         changes_hardware: its starts and outcomes are committed at once, and it is never retried by itself.
+
+    Raises:
+        ValueError: there is no such family.
     """
+    if family not in FAMILIES:
+        raise ValueError(f"{family!r} is not a family; the families are {', '.join(FAMILIES)}")
 
     def declare(fn: Callable[P, R]) -> FamilyActor[P, R]:
         return FamilyActor(fn, family=family, changes_hardware=changes_hardware, options=options)
@@ -164,8 +201,7 @@ def actor(
 def declare_all(broker: Broker) -> None:
     """Declare every imported actor on a broker."""
     for each in ACTORS.values():
-        each.__dict__.pop("options", None)  # the settings may be others now
-        broker.declare_actor(each)
+        each.declare_on(broker)
 
 
 def find(name: str) -> FamilyActor[Any, Any]:
@@ -189,8 +225,6 @@ def import_families() -> None:
     """Import the actors of every family that has some."""
     from importlib import import_module
     from importlib.util import find_spec
-
-    from cloudmesh_actors.families import FAMILIES
 
     for family in FAMILIES:
         if find_spec(f"cloudmesh_actors.{family}.actors"):

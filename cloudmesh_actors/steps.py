@@ -159,13 +159,23 @@ def insert(connection: Connection, store: Store, queued: Sequence[Queued]) -> No
     if all(step.root_id == step.id for step in queued):
         connection.execute(new, rows)
         return
-    lock(connection, {step.root_id for step in queued if step.root_id != step.id})
+    roots = {step.root_id for step in queued if step.root_id != step.id}
+    lock(connection, roots)
     fresh = set(connection.scalars(and_tell, rows))
     distinct = {step.id: step for step in queued if step.id in fresh}.values()
     below = Counter(step.root_id for step in distinct if step.root_id != step.id)
     for root_id, count in sorted(below.items()):
         more = {"open_steps": steps.c.open_steps + count, "job_ended_at": None}
         connection.execute(sa.update(steps).where(steps.c.id == root_id).values(more))
+    _abort_as_their_jobs(connection, roots, fresh)
+
+
+def _abort_as_their_jobs(connection: Connection, roots: Collection[str], fresh: Collection[str]) -> None:
+    """A step that is sent by a run whose job was aborted meanwhile never runs."""
+    asked = sa.select(steps.c.id, steps.c.abort_at).where(steps.c.id.in_(roots), steps.c.abort_at.is_not(None))
+    for root_id, abort_at in connection.execute(asked).all():
+        new_below = sa.and_(steps.c.root_id == root_id, steps.c.id.in_(fresh))
+        connection.execute(sa.update(steps).where(new_below).values(abort_at=abort_at))
 
 
 def look(connection: Connection, step_id: str) -> Claim:
@@ -188,7 +198,7 @@ def claim(connection: Connection, started: Started) -> Claim:
 
 
 def start(connection: Connection, started: Iterable[Started]) -> None:
-    """Record that runs began. A step that has ended stays as it is."""
+    """Record that runs began. A step that has ended stays so; one that was aborted at that very moment tells of it."""
     rows = [{"step": s.step_id, "by": s.worker, "now": s.at} for s in started]
     if rows:
         connection.execute(_START, rows)
@@ -283,11 +293,13 @@ _LOOK = sa.select(steps.c.state, steps.c.runs, steps.c.abort_at, steps.c.root_id
 )
 # spelled out: an IN list cannot go through executemany
 _OPEN = sa.or_(steps.c.state == State.QUEUED, steps.c.state == State.RUNNING)
+_JUST_ABORTED = sa.and_(steps.c.state == State.ABORTED, steps.c.runs == 0)
 _START = (
     sa.update(steps)
-    .where(steps.c.id == sa.bindparam("step"), _OPEN)
+    .where(steps.c.id == sa.bindparam("step"), sa.or_(_OPEN, _JUST_ABORTED))
     .values(
-        state=State.RUNNING.value,
+        state=sa.case((_OPEN, State.RUNNING.value), else_=State.ABORTED.value),
+        error=sa.case((_OPEN, steps.c.error), else_="It was aborted just as it began; what it did is not recorded."),
         runs=steps.c.runs + 1,
         worker=sa.bindparam("by"),
         started_at=sa.bindparam("now"),

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+from uuid import uuid4
 
 import pika
 import postgresql
@@ -26,6 +27,7 @@ import redis
 import sqlalchemy as sa
 from servers import require
 
+from cloudmesh_actors import broker as brokers
 from cloudmesh_actors.families import FAMILIES
 
 READY_S = 60.0
@@ -58,6 +60,10 @@ class Server:
 
     @property
     def url(self) -> str:
+        raise NotImplementedError
+
+    def publish(self, body: bytes, queue: str = "rack") -> None:
+        """Put anything into a queue, as a stranger might."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -127,6 +133,12 @@ class RedisServer(Server):
         with self.client() as client:
             client.flushall()
 
+    def publish(self, body: bytes, queue: str = "rack") -> None:
+        with self.client() as client:
+            name = uuid4().hex
+            client.hset(f"dramatiq:{queue}.msgs", name, body)
+            client.rpush(f"dramatiq:{queue}", name)
+
     @property
     def url(self) -> str:
         return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
@@ -187,12 +199,20 @@ class RabbitmqServer(Server):
         except OSError:
             return False
 
-    def wipe(self) -> None:
+    @contextmanager
+    def channel(self) -> Iterator[Any]:
         connection = pika.BlockingConnection(pika.URLParameters(self.url))
-        channel = connection.channel()
-        for name in (f"{family}{ending}" for family in FAMILIES for ending in ("", ".DQ", ".XQ")):
-            channel.queue_delete(name)
+        yield connection.channel()
         connection.close()
+
+    def wipe(self) -> None:
+        with self.channel() as channel:
+            for name in (f"{family}{ending}" for family in FAMILIES for ending in ("", ".DQ", ".XQ")):
+                channel.queue_delete(name)
+
+    def publish(self, body: bytes, queue: str = "rack") -> None:
+        with self.channel() as channel:
+            channel.basic_publish("", queue, body)
 
     @property
     def url(self) -> str:
@@ -204,6 +224,24 @@ class RabbitmqServer(Server):
             self._epmd.kill()
             self._epmd.wait()
             self._epmd = None
+
+
+class StubServer(Server):
+    """No server: the broker in this process's memory."""
+
+    url = "stub://"
+
+    def __init__(self) -> None:
+        pass
+
+    def is_running(self) -> bool:
+        return True
+
+    def wipe(self) -> None:
+        pass
+
+    def publish(self, body: bytes, queue: str = "rack") -> None:
+        brokers.current().queues[queue].put(body)
 
 
 def _rabbitmq_server() -> Path:
@@ -267,7 +305,12 @@ def ready(server: Server) -> Server:
     return server
 
 
-@pytest.fixture(params=["valkey", "redis", "rabbitmq"])
+@pytest.fixture(scope="session")
+def session_stub() -> Server:
+    return StubServer()
+
+
+@pytest.fixture(params=["stub", "valkey", "redis", "rabbitmq"])
 def server(request: pytest.FixtureRequest) -> Server:
     """Each kind of broker in turn."""
     return ready(request.getfixturevalue(f"session_{request.param}"))

@@ -10,15 +10,31 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dramatiq
+import pytest
+import sample_actors
 
 from cloudmesh_actors import broker as brokers
-from cloudmesh_actors import jobs
+from cloudmesh_actors import jobs, settings
 from cloudmesh_actors.jobs import Job
 
 HERE = Path(__file__).parent
 DEADLINE_S = 40.0
+
+
+@contextmanager
+def engine(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **more: str) -> Iterator[Any]:
+    """Settings for a broker and a store of the test's own; gives the sample actors."""
+    folder.mkdir(exist_ok=True)
+    values = {"BROKER_URL": url, "LOG_DIR": str(folder), "RETRY_BACKOFF": "0.1", **more}
+    for name, value in values.items():
+        monkeypatch.setenv(f"CLOUDMESH_{name}", value)
+    settings.reset()
+    with sample_actors.declared() as family:
+        yield family
+        brokers.reset()
 
 
 @contextmanager

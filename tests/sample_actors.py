@@ -44,6 +44,10 @@ def echo(value: Any) -> Any:
     return value
 
 
+def echo_result(message: dict[str, Any], result: Any) -> Any:
+    return result
+
+
 def unspeakable() -> Any:
     return object()
 
@@ -66,10 +70,9 @@ def throw() -> None:
 
 
 def misuse() -> None:
-    nodes = "no such node"
     from cloudmesh_actors import site
 
-    site.current().nodes(nodes)
+    site.current().nodes("x999")
 
 
 def sleep(effects: str, seconds: float) -> str:
@@ -105,11 +108,14 @@ def each(names: list[str], pause: float) -> list[dict[str, Any]]:
     return fanout.each(names, work, width=4, run=jobs.current())
 
 
-def parent(children: int, failing: int, effects: str) -> None:
+def parent(children: int, failing: int, effects: str, pause: float = 0, late: int = 0) -> None:
     for number in range(children):
         family.note.send(effects, f"child {number}")
     for number in range(failing):
         family.fail.send_with_options(args=(f"{effects}.{number}", 99), max_retries=0)
+    time.sleep(pause)
+    for number in range(late):
+        family.note.send(effects, f"late child {number}")
 
 
 def die(effects: str, times: int) -> int:
@@ -134,7 +140,7 @@ def switch(effects: str, node: str, deadly: str) -> dict[str, Any]:
     return {"marks": marks, "outcomes": outcomes, "run": run.number}
 
 
-FUNCTIONS = [add, nothing, echo, unspeakable, note, sleep, spin, walk, each, parent, die, misuse]
+FUNCTIONS = [add, nothing, echo, echo_result, unspeakable, note, sleep, spin, walk, each, parent, die, misuse]
 
 family = SimpleNamespace()
 

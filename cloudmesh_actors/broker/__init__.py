@@ -109,6 +109,7 @@ def reset() -> None:
     with _process.lock:
         broker, recorder = _process.broker, _process.recorder
         _process.broker = _process.recorder = None
+        dramatiq.broker.global_broker = None
     if recorder is not None:
         recorder.close(10)
     if broker is not None:

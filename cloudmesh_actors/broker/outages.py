@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -57,21 +56,3 @@ def patiently(work: Callable[[], _T], outage: Outage, sleep: Callable[[float], N
             outage.ended()
             return result
     raise AssertionError("the waits never end")
-
-
-class Repetitions(logging.Filter):
-    """Takes out what Dramatiq's worker says every few seconds while the broker is away; `Outage` says it once."""
-
-    BEGINNINGS = ("Consumer encountered a connection error", "Restarting consumer", "Failed to post_process_message")
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be logged."""
-        return not str(record.msg).startswith(self.BEGINNINGS)
-
-
-_repetitions = Repetitions()
-
-
-def quieten(queue: str) -> None:
-    """Take out the repetitions from what Dramatiq logs of a queue's consumer."""
-    logging.getLogger(f"dramatiq.worker.ConsumerThread({queue})").addFilter(_repetitions)

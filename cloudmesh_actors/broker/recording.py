@@ -21,7 +21,8 @@ from dramatiq.errors import BrokerConnectionError, ConnectionClosed
 from dramatiq.message import Message
 
 from cloudmesh_actors import logs, runs, steps
-from cloudmesh_actors.broker.outages import Outage, quieten
+from cloudmesh_actors.broker.outages import Outage
+from cloudmesh_actors.broker.quiet import quieten
 from cloudmesh_actors.broker.recorder import Recorder
 from cloudmesh_actors.broker.settlement import RecordingConsumer, open_outbox
 from cloudmesh_actors.errors import BrokerUnavailable, StoreUnavailable

@@ -25,7 +25,7 @@ LOG_KEYS = ("job_id", "step_id", "actor", "run")
 
 #: When a message comes again while its step still runs in this process (its connection was cut), it is looked at again
 #: after this long, in milliseconds.
-TWIN_WAIT_MS = 5_000
+TWIN_WAIT_MS = 3_000
 
 log = logs.get_logger()
 
@@ -167,7 +167,10 @@ class Tracking(Middleware):
         self._counters.count(run.job_id, ended.state)
         level = log.info if ended.state is State.DONE else log.error
         level("run.ended", state=ended.state.value, **({"error": ended.error} if ended.error else {}))
-        return Settlement(ended, durable, set_aside=isinstance(exception, ArgumentError))
+        set_aside = isinstance(exception, ArgumentError)  # what is in the message cannot be mended by running it
+        if set_aside:
+            log.error("message.set_aside", message_id=message.message_id, reason="its arguments do not fit")
+        return Settlement(ended, durable, set_aside=set_aside)
 
 
 def _changes_hardware(broker: Broker, message: MessageProxy) -> bool:
