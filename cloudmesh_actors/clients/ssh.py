@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,7 @@ import fabric
 import paramiko
 from paramiko.ssh_exception import ChannelException, SSHException
 
-from cloudmesh_actors.clients import sshfaults
+from cloudmesh_actors.clients import sshopen
 from cloudmesh_actors.clients.sshfaults import Login
 from cloudmesh_actors.errors import DeadlineExceeded, NodeError, ProtocolError, Unreachable
 
@@ -28,12 +27,6 @@ __all__ = ["Completed", "Login", "Ssh"]
 
 #: How long each stage of connecting may take, in seconds: TCP, greeting, login, a session.
 CONNECT_S = 10.0
-
-#: Waits before a dropped greeting is tried again, in seconds: sshd drops bursts (`MaxStartups`, sshd_config(5)).
-RETRY_AFTER_S = (0.3, 1.0)
-
-#: An idle connection shows this often that it lives, and a silent peer is given up after so long, in seconds.
-KEEPALIVE_S, SILENCE_S = 15, 45
 
 #: Commands that run at once over one connection: sshd allows ten sessions (`MaxSessions`, sshd_config(5)).
 SESSIONS = 6
@@ -52,9 +45,6 @@ LARGEST_OUTPUT, LARGEST_COMPLAINT = 512 * 2**20, 64 * 2**10
 
 #: How much is read at once, in bytes, and how long is waited for it before complaints are looked for, in seconds.
 CHUNK, COMPLAINTS_EVERY_S = 2**16, 0.1
-
-#: Errors that a greeting ends in when sshd has dropped the connection.
-DROPPED = (EOFError, ConnectionResetError, BrokenPipeError, SSHException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,44 +203,11 @@ class Ssh:
                 raise type(self._failure[1])(str(self._failure[1]))
             self._close()
             try:
-                self._connection = self._connect(self.login)
+                self._connection = sshopen.connect(self.login, self._connect_seconds, self._sleep)
             except NodeError as error:
                 self._failure = self._clock(), error
                 raise
             return self._connection
-
-    def _connect(self, login: Login) -> fabric.Connection:
-        gateway = self._connect(login.gateway) if login.gateway else None
-        try:
-            for wait in RETRY_AFTER_S:
-                with suppress(Dropped):
-                    return self._open(login, gateway)
-                self._sleep(wait)
-            return self._open(login, gateway)
-        except Dropped as dropped:
-            _close(gateway)
-            raise sshfaults.refused(login, dropped.error) from None
-        except NodeError:
-            _close(gateway)
-            raise
-
-    def _open(self, login: Login, gateway: fabric.Connection | None) -> fabric.Connection:
-        connection = _prepared(login, gateway, self._connect_seconds)
-        try:
-            connection.open()
-            _tune(connection.transport, self._connect_seconds)
-        except DROPPED as error:
-            connection.client.close()
-            if sshfaults.is_dropped(error):
-                raise Dropped(error) from None
-            raise sshfaults.refused(login, error) from None
-        except OSError as error:
-            connection.client.close()
-            raise sshfaults.refused(login, error) from None
-        except BaseException:
-            connection.client.close()
-            raise
-        return connection
 
     def _drop(self, connection: fabric.Connection) -> None:
         """Close this connection, unless it was replaced in the meantime."""
@@ -260,14 +217,7 @@ class Ssh:
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
-        _close(connection)
-
-
-class Dropped(Exception):
-    """A host that took the connection and let it fall."""
-
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+        sshopen.close(connection)
 
 
 class Call(NamedTuple):
@@ -316,48 +266,7 @@ def _given_up(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
         watch.cancel()
 
 
-def _prepared(login: Login, gateway: fabric.Connection | None, seconds: float) -> fabric.Connection:
-    """A connection that is not open yet, and that trusts known host keys only. No file of the user's is read."""
-    sshfaults.check_key_file(login)
-    connection = fabric.Connection(
-        login.host,
-        user=login.user or None,
-        port=login.port,
-        gateway=gateway,
-        connect_timeout=seconds,
-        config=fabric.Config(lazy=True),
-        connect_kwargs={
-            "key_filename": str(login.key_file) if login.key_file else None,
-            "allow_agent": login.key_file is None,
-            "look_for_keys": login.key_file is None,
-            "banner_timeout": seconds,
-            "auth_timeout": seconds,
-            "channel_timeout": seconds,
-        },
-    )
-    connection.client.set_log_channel(sshfaults.LOG_CHANNEL)
-    connection.client.set_missing_host_key_policy(sshfaults.Strict(login))
-    sshfaults.load_known_hosts(connection.client, login)
-    return connection
-
-
-def _tune(transport: paramiko.Transport, seconds: float) -> None:
-    transport.set_keepalive(KEEPALIVE_S)
-    transport.channel_timeout = seconds
-    if isinstance(transport.sock, socket.socket):
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_S * 1000)
-
-
 def _is_dead(connection: fabric.Connection) -> bool:
     """Whether the connection has ended: its thread ends a moment after its channels."""
     connection.transport.join(1.0)
     return not connection.transport.is_alive()
-
-
-def _close(connection: fabric.Connection | None) -> None:
-    """Close a connection, and those it goes through."""
-    while connection is not None:
-        connection.client.close()
-        connection = connection.gateway

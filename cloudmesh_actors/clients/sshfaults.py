@@ -110,7 +110,9 @@ def is_dropped(error: Exception) -> bool:
     """Whether the host closed the connection before it greeted, as a busy sshd does."""
     if isinstance(error, AuthenticationException | BadHostKeyException | ChannelException) or is_silent(error):
         return False
-    return not isinstance(error, SSHException) or any(word in str(error) for word in DROPPED_WORDS)
+    if isinstance(error, SSHException):
+        return any(word in str(error) for word in DROPPED_WORDS)
+    return isinstance(error, EOFError | ConnectionResetError | BrokenPipeError)
 
 
 def is_silent(error: Exception) -> bool:

@@ -19,6 +19,7 @@ from servers import require
 from sshd import await_true
 
 from cloudmesh_actors.clients import ssh as module
+from cloudmesh_actors.clients import sshopen
 from cloudmesh_actors.clients.ssh import SESSIONS, Login, Ssh
 from cloudmesh_actors.errors import (
     AuthenticationFailed,
@@ -384,7 +385,7 @@ class TestReach:
             with pytest.raises(Unreachable, match="drops the connection before it greets"):
                 make(port=port).run(["true"], seconds=ENOUGH_S)
 
-            assert len(seen) == 1 + len(module.RETRY_AFTER_S)
+            assert len(seen) == 1 + len(sshopen.RETRY_AFTER_S)
 
     def test_who_waits_for_a_connection_that_fails_fails_with_it(self, make: Make) -> None:
         with listening(lambda connection: time.sleep(1)) as (port, seen):
