@@ -85,7 +85,7 @@ DEMO := env $(SETTINGS:%=--unset=CLOUDMESH_%) CLOUDMESH_LOG_DIR=logs/demo
 test: $(READY_FOR_TESTS) ## install the servers that tests need, then lint and run all tests
 	@bin/debian-packages $(SERVERS_OF_TESTS)
 	@$(MAKE) lint
-	@$(BIN)/python -m pytest $(T)
+	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile $(T)
 
 lint: $(READY_FOR_TESTS) ## ruff, its formatting, mypy --strict
 	@$(BIN)/ruff check --quiet
