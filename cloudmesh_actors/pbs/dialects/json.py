@@ -32,16 +32,14 @@ from cloudmesh_actors.pbs.model import Attributes
 #: The object that holds the records, and the attribute that a record's printer begins with.
 CONTAINERS = {Kind.JOBS: (b"Jobs", b"Job_Name"), Kind.QUEUES: (b"Queue", b"queue_type"), Kind.NODES: (b"nodes", b"Mom")}
 
-#: Where the library writes a whole number in floating point, and nothing is lost by writing it out.
-COUNTERS = frozenset({"queue_rank"})
-
 #: A user's environment, an object here, is written as the text listing has it: `NAME=value,…`, commas escaped.
 ENVIRONMENT = "Variable_List"
 
-_CONTAINER = re.compile(rb'"(Jobs|Queue|nodes|Server)"\s*:\s*\{')
+_CONTAINER = re.compile(rb'"(Jobs|Queue|nodes|Server)"\s*:\s*\{\s*')
 _FIRST = re.compile(rb'\s*"(?:[^"\\]|\\.)*("\s*:\s*\{\s*"[^"]*")')
-_NAME = re.compile(rb'\s*"([^"]{1,200})"')
-_CLOSED = re.compile(rb"\}\s*\}\s*\}\s*\Z")
+_QUOTED = re.compile(r'"([^"]*)"')
+_WORDS = {None: "null", True: "true", False: "false"}
+_CLOSED = re.compile(r"\}\s*\}\s*\}\s*\Z")
 _HEADER = frozenset({"pbs_server", "pbs_version", "timestamp"})
 
 _TORQUE_FIELDS = frozenset({"start_time", "comp_time", "mtime", "exit_status"})
@@ -52,7 +50,7 @@ Raw = Mapping[str, Any]
 
 
 class _Inexact(ValueError):
-    """A number would not be given back as it was written."""
+    """What orjson read would not be given back as it was written."""
 
 
 def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
@@ -88,11 +86,11 @@ def _check_header(source: Source) -> None:
     """A server that has no jobs says who it is, and no more."""
     text = decoded(source.data[source.begin :])
     try:
-        found, end = lenient.members(text, 1)
+        found, _ = lenient.whole(text, 1, depth=0)
+    except lenient.CutOff:
+        raise source.error("the output is cut off before any record", source.begin) from None
     except lenient.Unreadable as error:
         raise source.error(f"the output is no listing: {error}", source.begin) from None
-    if end >= len(text):
-        raise source.error("the output is cut off before any record", source.begin)
     if not _HEADER & found.keys():
         raise source.error("the output is no listing", source.begin)
 
@@ -116,10 +114,10 @@ def _cuts(data: bytes, begin: int, first: bytes) -> Iterator[tuple[int, int, int
 
 def _quickly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found:
     """A batch job, as far as a BatchJob is made of it."""
-    end = data.rfind(b"}", quote, end) + 1
-    if data.count(b'"Resource_List"', brace, end) > 1:
+    name, close = _bounds(data, start, quote, end)
+    if data.count(b'"Resource_List"', brace, close) > 1:
         raise _Inexact
-    fields = orjson.loads(memoryview(data)[brace:end])
+    fields = orjson.loads(memoryview(data)[brace:close])
     for group, names in _GROUP_FIELDS:
         items = fields.get(group)
         if type(items) is dict:
@@ -130,14 +128,23 @@ def _quickly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found
     for key in _JSON_FIELDS:
         if key in fields and type(fields[key]) is not str:
             fields[key] = _text(fields[key])
-    name = str(data[data.find(b'"', start) + 1 : quote], "utf-8", "replace")
-    return start, name, fields, Attributes(data, brace, end, _attributes)
+    return start, name, fields, Attributes(data, brace, close, _attributes)
 
 
 def _exactly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found:
     """A queue or node."""
-    attributes = Attributes.of(_flat(_loaded(data[brace : data.rfind(b"}", quote, end) + 1])))
-    return start, decoded(data[data.find(b'"', start) + 1 : quote]), attributes, attributes
+    name, close = _bounds(data, start, quote, end)
+    attributes = Attributes.of(_flat(_loaded(data[brace:close])))
+    return start, name, attributes, attributes
+
+
+def _bounds(data: bytes, start: int, quote: int, end: int) -> tuple[str, int]:
+    """The name of a record, and where its object ends, if that is all there is before the next."""
+    close = data.rfind(b"}", quote, end) + 1
+    name = data[start + 1 : quote]
+    if data[close:end].strip(b", \t\r\n") or b'"' in name or b"\\" in name:
+        raise _Inexact
+    return str(name, "utf-8", "replace"), close
 
 
 def _attributes(text: bytes) -> dict[str, str]:
@@ -145,7 +152,7 @@ def _attributes(text: bytes) -> dict[str, str]:
     try:
         return _flat(_loaded(text))
     except _Inexact:
-        return _flat(lenient.members(decoded(text), 1)[0])
+        return _flat(lenient.whole(decoded(text), 1, depth=1)[0])
 
 
 def _loaded(text: bytes) -> Raw:
@@ -159,50 +166,43 @@ def _loaded(text: bytes) -> Raw:
 
 def _leniently(source: Source, start: int, end: int, report: Report) -> Iterator[Found]:
     """The records of a piece of the listing, most often one."""
-    piece = source.data[start:end]
-    text = decoded(piece)
+    text = decoded(source.data[start:end])
+    at, name = 0, ""
     try:
-        found, end = lenient.members(text)
+        for name, record, at in lenient.members(text):
+            yield from _checked(start, name, record, report)
     except lenient.Unreadable as error:
-        report(start, _name_in(piece), str(error))
+        report(start, error.member, str(error))
         return
-    if end < len(text):
-        report(start, _name_in(piece), "it has more ends than beginnings")
-    yield from _listed(start, found, report)
+    if at < len(text):
+        report(start, name, "more ends after it than began")
 
 
 def _last_records(source: Source, start: int, report: Report) -> Iterator[Found]:
     """The records of the last piece, after which the listing must come to its end."""
-    piece = source.data[start:]
-    text = decoded(piece)
+    text = decoded(source.data[start:])
+    at, name = 0, ""
     try:
-        found, end = lenient.members(text)
-        end = lenient.members(text, end + 1)[1] if end < len(text) else end
+        for name, record, at in lenient.members(text):
+            yield from _checked(start, name, record, report)
+        _, at = lenient.whole(text, at + 1, depth=0)
     except lenient.Unreadable as error:
-        if isinstance(error, lenient.CutOff) or not _CLOSED.search(piece):
-            raise source.error("the output is cut off in this record", start, _name_in(piece)) from None
-        report(start, _name_in(piece), str(error))
+        if isinstance(error, lenient.CutOff) or not _CLOSED.search(text):
+            raise source.error("the output is cut off in this record", start, error.member or name) from None
+        report(start, error.member, str(error))
         return
-    if end >= len(text):
-        raise source.error("the output is cut off after this record", start, _name_in(piece))
-    yield from _listed(start, found, report)
-    rest = text[end + 1 :].strip().encode(errors="replace")
-    if rest and not complain(source, source.data.rfind(b"}") + 1, rest, report):
-        report(source.data.rfind(b"}") + 1, "", "something follows the output")
+    rest = text[at:].strip().encode(errors="replace")
+    behind = source.data.rfind(b"}") + 1
+    if rest and not complain(source, behind, rest, report):
+        report(behind, "", "something follows the output")
 
 
-def _listed(start: int, found: Raw, report: Report) -> Iterator[Found]:
-    for name, record in found.items():
-        if isinstance(record, dict):
-            attributes = Attributes.of(_flat(record))
-            yield start, name, attributes, attributes
-        else:
-            report(start, name, "it is no object")
-
-
-def _name_in(piece: bytes) -> str:
-    match = _NAME.match(piece)
-    return decoded(match[1]) if match else ""
+def _checked(start: int, name: str, record: lenient.Value, report: Report) -> Iterator[Found]:
+    if isinstance(record, dict):
+        attributes = Attributes.of(_flat(record))
+        yield start, name, attributes, attributes
+    else:
+        report(start, name, "it is no object")
 
 
 def _flat(record: Raw) -> dict[str, str]:
@@ -210,7 +210,7 @@ def _flat(record: Raw) -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in record.items():
         if type(value) is not dict:
-            flat[intern(key)] = _counter(value) if key in COUNTERS else _text(value)
+            flat[intern(key)] = _SPECIAL[key](value) if key in _SPECIAL else _text(value)
         elif key == ENVIRONMENT:
             flat[ENVIRONMENT] = ",".join([f"{name}={_escaped(item)}" for name, item in value.items()])
         else:
@@ -220,7 +220,16 @@ def _flat(record: Raw) -> dict[str, str]:
 
 
 def _counter(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) else _text(value)
+    """A whole number, which the library may have printed in floating point: nothing is lost by writing it out."""
+    return str(int(value)) if type(value) is float and value.is_integer() else _text(value)
+
+
+def _names(value: Any) -> str:
+    """A list of names, as the text listing has it."""
+    return ", ".join(value if isinstance(value, list) else _QUOTED.findall(_text(value)))
+
+
+_SPECIAL = {"queue_rank": _counter, "jobs": _names}
 
 
 def _escaped(value: Any) -> str:
@@ -231,13 +240,8 @@ def _escaped(value: Any) -> str:
 def _text(value: Any) -> str:
     if type(value) is str:
         return value
-    if type(value) is float:
-        raise _Inexact
     if type(value) is int:
         return str(value)
-    if type(value) is list and all(type(item) is str for item in value):
-        return ", ".join(value)
-    try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError as error:  # nested too deeply
-        raise _Inexact from error
+    if value is None or type(value) is bool:
+        return _WORDS[value]
+    raise _Inexact
