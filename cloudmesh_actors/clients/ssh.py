@@ -93,8 +93,10 @@ class Ssh:
             raise DeadlineExceeded(f"{self.login}: {SESSIONS} other commands were not over after {seconds:g} s.")
         try:
             channel, connection = self._session()
-            with channel:
+            try:
                 return self._converse(channel, connection, command, seconds, largest)
+            finally:
+                _close(channel)
         finally:
             self._sessions.release()
 
@@ -254,10 +256,16 @@ class Call(NamedTuple):
         )
 
 
+def _close(channel: paramiko.Channel) -> None:
+    """Close a channel, also one whose connection ends at this moment."""
+    with suppress(SSHException, EOFError, OSError):
+        channel.close()
+
+
 @contextmanager
 def _given_up(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
     """Close the channel when the time is up: paramiko waits without end for an answer to a command."""
-    watch = threading.Timer(seconds, channel.close)
+    watch = threading.Timer(seconds, _close, (channel,))
     watch.daemon = True
     watch.start()
     try:
