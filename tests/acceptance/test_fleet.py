@@ -258,8 +258,8 @@ def test_what_is_wrong_before_anything_starts_is_one_line(
     assert len(up.stderr.splitlines()) == 1, up.stderr
 
 
-def test_a_directory_for_sockets_that_somebody_else_has_made_is_refused(tmp_path: Path) -> None:
-    it = FleetUnderTest(tmp_path / "logs", **SMALL, RUNTIME_ROOT=tmp_path)
+def test_a_directory_for_sockets_that_somebody_else_has_made_is_refused(tmp_path: Path, short_path: Path) -> None:
+    it = FleetUnderTest(tmp_path / "logs", **SMALL, RUNTIME_ROOT=short_path)
     it.runtime_dir.mkdir(mode=0o755)
     it.runtime_dir.chmod(0o755)
 
