@@ -21,7 +21,7 @@ from cloudmesh_actors import jobs
 
 PROGRAM = Path(sys.executable).with_name("cm-actors")
 
-#: i[011-018] take their time, two at once: a job on them can be stopped in the middle.
+#: i[011-030] take their time, two at once: a job on them can be stopped in the middle.
 SITE = """
 clusters:
   india: {nodes: "i[001-030]"}

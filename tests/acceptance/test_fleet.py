@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,13 @@ SEVEN = ["l1", "l2", "p1", "p2", "q1", "rain", "rack"]
 
 #: The smallest fleet that can work; it is up in a third of the time.
 SMALL = {"WORKERS": "rack=1", "THREADS": "4"}
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, as pytest's own may not."""
+    with tempfile.TemporaryDirectory(prefix="cm-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
