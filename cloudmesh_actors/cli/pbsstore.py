@@ -24,7 +24,7 @@ from cloudmesh_actors.pbs.records import Reading, ServerState
 #: How often a view that is watched is drawn, in seconds.
 WATCH_EVERY_S = 2.0
 
-#: Fields of batch jobs that are points in time.
+#: Fields of batch jobs that are points in time; a queue's `started` is a yes or no.
 _TIMES = frozenset({"submitted", "started", "ended"})
 
 Row = Any
@@ -108,7 +108,7 @@ def as_object(row: Row) -> dict[str, Any]:
 
 
 def _value(name: str, value: Any) -> Any:
-    if name in _TIMES and value is not None:
+    if name in _TIMES and value is not None and not isinstance(value, bool):
         return output.iso(datetime.fromtimestamp(value, UTC))
     if isinstance(value, frozenset):
         return sorted(value)

@@ -151,6 +151,12 @@ def test_json_has_times_as_iso_and_places_by_name() -> None:
     assert pbsstore.as_object(of(ClusterNode, node("i1", "free", "busy")))["states"] == ["busy", "free"]
 
 
+def test_json_has_whether_a_queue_is_started_as_yes_or_no() -> None:
+    shown = pbsstore.as_object(of(ClusterQueue, queue("batch", started=False), jobs={}))
+
+    assert (shown["enabled"], shown["started"]) == (True, False)
+
+
 def test_nothing_is_said_to_be_nothing() -> None:
     views = (pbsviews.jobs, pbsviews.queues, pbsviews.nodes, pbsviews.users)
 
