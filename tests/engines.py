@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -58,7 +57,7 @@ class WorkerProcess:
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "worker_process.py"), name, *options],
-                stdout=out, stderr=out, env={**os.environ, "CLOUDMESH_LOG_DIR": str(log.parent)},
+                stdout=out, stderr=out,
             )  # fmt: skip
 
     def await_ready(self) -> WorkerProcess:

@@ -82,6 +82,16 @@ def sleep(effects: str, seconds: float) -> str:
     return "slept"
 
 
+def gate(effects: str, opens: str, then_fails: int) -> str:
+    """Waits until the file `opens` is there; its first `then_fails` runs fail then."""
+    write(effects, "begin")
+    while not Path(opens).exists():
+        time.sleep(0.02)
+    if len(lines(effects)) <= then_fails:
+        raise RuntimeError("bad luck")
+    return "through"
+
+
 def spin(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -140,7 +150,7 @@ def switch(effects: str, node: str, deadly: str) -> dict[str, Any]:
     return {"marks": marks, "outcomes": outcomes, "run": run.number}
 
 
-FUNCTIONS = [add, nothing, echo, echo_result, unspeakable, note, sleep, spin, walk, each, parent, die, misuse]
+FUNCTIONS = [add, nothing, echo, echo_result, unspeakable, note, sleep, gate, spin, walk, each, parent, die, misuse]
 
 family = SimpleNamespace()
 

@@ -12,7 +12,7 @@ import sample_actors
 
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import logs, runs
-from cloudmesh_actors.broker import redis
+from cloudmesh_actors.broker import rabbitmq, redis
 
 
 def main(name: str, options: dict[str, str]) -> None:
@@ -22,6 +22,9 @@ def main(name: str, options: dict[str, str]) -> None:
     redis.HEARTBEAT_TIMEOUT_MS = int(options.get("heartbeat_timeout_ms", redis.HEARTBEAT_TIMEOUT_MS))
     redis.HEARTBEAT_EVERY_S = redis.HEARTBEAT_TIMEOUT_MS / 7500
     redis.MAINTENANCE_EVERY_S = redis.HEARTBEAT_TIMEOUT_MS / 3000
+    if options.get("acknowledges") == "no":
+        rabbitmq.TaggedConsumer._answer = lambda *_: None  # type: ignore[method-assign]
+        redis.RedisConsumer._forget = lambda *_: None  # type: ignore[method-assign]
     grace = float(options.get("grace", "5"))
     with sample_actors.declared():
         brokers.be_worker(name)
@@ -36,7 +39,7 @@ def main(name: str, options: dict[str, str]) -> None:
         os.write(1, f"{name} is ready {os.getpid()}\n".encode())
         stop.wait()
         runs.stop_signal.stop(grace)
-        worker.stop(timeout=int((grace + 5) * 1000))
+        worker.stop(timeout=int((grace + 1.5) * 1000))
         broker.close()
     os._exit(0)
 

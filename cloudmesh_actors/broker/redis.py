@@ -45,6 +45,10 @@ MAINTENANCE_EVERY_S = 5.0
 #: How long messages that were set aside are kept.
 SET_ASIDE_KEPT_MS = 7 * 86_400_000
 
+#: How long the server may take to accept a connection, and to answer, in seconds.
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 10.0
+
 #: Wait before the second and last try to send, in seconds: the server may just have been started anew.
 SEND_AGAIN_S = 0.2
 
@@ -164,7 +168,11 @@ class WakingRedisBroker(RedisBroker):
     ) -> None:
         # redis-py's own retries would hide a cut from the consumer, who has to look what it left behind
         client = redis.Redis.from_url(
-            url, socket_connect_timeout=5, socket_timeout=30, health_check_interval=30, retry=Retry(NoBackoff(), 0)
+            url,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=ANSWER_TIMEOUT_S,
+            health_check_interval=30,
+            retry=Retry(NoBackoff(), 0),
         )
         super().__init__(client=client, namespace=namespace, middleware=middleware or [])
         self.heartbeat_timeout_ms = heartbeat_timeout_ms or HEARTBEAT_TIMEOUT_MS

@@ -1,0 +1,178 @@
+"""Workers that are killed, and workers that are stopped: nothing is lost, and what is recorded is not done again."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from brokers import Server
+from engines import WorkerProcess, ended, engine, state_of, wait_until
+from sample_actors import lines
+
+from cloudmesh_actors import broker as brokers
+from cloudmesh_actors import jobs
+from cloudmesh_actors.steps import State
+
+#: So that Redis counts a worker as dead in a time that a test can wait.
+IMPATIENT = "heartbeat_timeout_ms=1500"
+
+
+@pytest.fixture
+def actors(main_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with engine(main_server.url, tmp_path / "state", monkeypatch) as found:
+        yield found
+
+
+@pytest.fixture
+def worker(actors: Any, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    started: list[WorkerProcess] = []
+
+    def start(*options: str) -> WorkerProcess:
+        name = f"w{len(started)}"
+        started.append(WorkerProcess(name, tmp_path / f"{name}.log", IMPATIENT, *options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def effects(tmp_path: Path) -> str:
+    return str(tmp_path / "effects")
+
+
+def depth() -> brokers.Depth:
+    return brokers.Depth(*brokers.current().depth("rack"))
+
+
+def test_a_task_that_kills_its_worker_is_run_by_another(actors: Any, worker: Any, effects: str) -> None:
+    first = worker("threads=1").await_ready()
+    message = actors.die.send(effects, 1)
+    first.process.wait(20)
+
+    began = time.monotonic()
+    worker().await_ready()
+    job = ended(message)
+
+    assert (job.state, len(lines(effects)), job.worker) == ("done", 2, "w1")
+    assert time.monotonic() - began < 20
+
+
+def test_what_a_killed_worker_had_fetched_is_done_by_another(actors: Any, worker: Any, effects: str) -> None:
+    first = worker("threads=1", "prefetch=10").await_ready()
+    messages = [actors.sleep.send(effects, 0.4), *(actors.note.send(effects, f"m{n}") for n in range(9))]
+    wait_until(lambda: lines(effects))
+    first.kill()
+
+    worker().await_ready()
+    assert [ended(message).state for message in messages] == [State.DONE] * 10
+    assert sorted(lines(effects)) == ["begin", "begin", "end", *(f"m{n}" for n in range(9))]
+
+
+def test_what_is_recorded_and_not_acknowledged_is_acknowledged_and_not_run(
+    actors: Any, worker: Any, effects: str
+) -> None:
+    """A worker that dies between the commit and the acknowledgement."""
+    first = worker("acknowledges=no", "prefetch=40").await_ready()
+    messages = [actors.note.send(effects, f"m{n}") for n in range(30)]
+    for message in messages:
+        assert ended(message).state == "done"
+    first.kill()
+    second = worker().await_ready()
+    wait_until(lambda: depth()[:3] in ((0, 0, 0), (0, 0, None)) and second.text().count("message.skipped") == 30)
+
+    assert sorted(lines(effects)) == sorted(f"m{n}" for n in range(30))
+    assert {jobs.get(message.message_id).runs for message in messages} == {1}
+
+
+def test_however_often_a_worker_is_killed_no_job_is_lost(actors: Any, worker: Any, effects: str) -> None:
+    random, kills, threads = Random(7), 3, 4
+    messages = [actors.note.send(effects, f"m{n}") for n in range(300)]
+    for _ in range(kills):
+        process = worker(f"threads={threads}", "prefetch=16").await_ready()
+        time.sleep(random.uniform(0.02, 0.25))
+        process.kill()
+    worker().await_ready()
+    for message in messages:
+        assert ended(message).state == "done"
+    wait_until(lambda: depth()[:3] in ((0, 0, 0), (0, 0, None)))
+
+    done = Counter(lines(effects))
+    assert done.keys() == {f"m{n}" for n in range(300)}
+    # a run that was recorded is not repeated: only what one commit had not yet reached can be there twice
+    assert sum(done.values()) - 300 <= kills * (threads + 16)
+
+
+def test_what_changes_hardware_finds_its_mark_in_its_second_run(actors: Any, worker: Any, effects: str) -> None:
+    first = worker("threads=1").await_ready()
+    message = actors.switch.send(effects, "i001", "after the mark")
+    first.process.wait(20)
+    assert jobs.get(message.message_id).state == "running"
+    assert jobs.get(message.message_id).runs == 1
+
+    worker().await_ready()
+    job = ended(message)
+
+    assert (job.state, job.runs) == ("done", 2)
+    assert job.result == {"marks": {"i001": "off sent"}, "outcomes": [], "run": 2}
+
+
+class TestAStop:
+    def test_short_tasks_end_and_what_was_not_begun_is_there_for_others_at_once(
+        self, actors: Any, worker: Any, effects: str
+    ) -> None:
+        first = worker("threads=1", "prefetch=10", "grace=10").await_ready()
+        messages = [actors.sleep.send(effects, 1), *(actors.note.send(effects, f"m{n}") for n in range(5))]
+        wait_until(lambda: lines(effects))
+        assert first.terminate() == 0
+
+        assert state_of(messages[0]) == "done"
+        assert lines(effects) == ["begin", "end"]
+        assert depth().ready == 5
+        worker("threads=1").await_ready()
+        assert [ended(message).state for message in messages] == [State.DONE] * 6
+        assert lines(effects)[2:] == [f"m{n}" for n in range(5)]  # in their order
+
+    def test_a_long_task_is_handed_back_at_a_safe_point_and_another_worker_goes_on(
+        self, actors: Any, worker: Any, effects: str
+    ) -> None:
+        first = worker("grace=0.3").await_ready()
+        message = actors.walk.send(effects, 30, 0.1)
+        wait_until(lambda: len(lines(effects)) >= 3)
+        assert first.terminate() == 0
+        assert "run.handed_back" in first.text()
+        assert state_of(message) == "queued"
+        assert depth().ready == 1
+
+        worker().await_ready()
+        job = ended(message)
+
+        assert (job.state, job.runs, job.worker) == ("done", 2, "w1")
+        assert [line.split()[1] for line in lines(effects)] == [str(n) for n in range(30)]
+        assert len({line.split()[-1] for line in lines(effects)}) == 2
+
+    def test_a_task_without_safe_points_is_left_and_comes_again(self, actors: Any, worker: Any, effects: str) -> None:
+        first = worker("grace=0.2").await_ready()
+        message = actors.gate.send(effects, f"{effects}.open", 0)
+        wait_until(lambda: lines(effects))
+        began = time.monotonic()
+        assert first.terminate() == 0
+        assert time.monotonic() - began < 15
+
+        worker().await_ready()
+        wait_until(lambda: len(lines(effects)) == 2)
+        Path(f"{effects}.open").touch()
+        assert ended(message).state == "done"
+
+    def test_an_idle_worker_stops_at_once(self, worker: Any) -> None:
+        first = worker("grace=30").await_ready()
+        began = time.monotonic()
+
+        assert first.terminate() == 0
+        assert time.monotonic() - began < 10
