@@ -169,17 +169,18 @@ def compare(dialect: str, path: Path, peers: dict[str, str], rounds: int) -> Non
     """One dialect: ours and its peers in turn, medians, and how ours compares."""
     results: dict[str, list[tuple[int, float, float]]] = {reader: [] for reader in ("ours", *peers)}
     for number in range(rounds):
-        for reader in results:
+        for reader, runs in results.items():
             if reader == "minidom" and number >= max(2, rounds // 2):
                 continue
-            results[reader].append(measure(reader, path, peers.get(reader, sys.executable)))
+            runs.append(measure(reader, path, peers.get(reader, sys.executable)))
     rates = {reader: median(count / seconds for count, seconds, _ in runs) for reader, runs in results.items()}
     peaks = {reader: median(megabytes for _, _, megabytes in runs) for reader, runs in results.items()}
     print(f"{dialect} ({path.stat().st_size / 1e6:.0f} MB)")
     for reader, runs in results.items():
         line = f"  {reader:<11}{rates[reader]:>9,.0f} jobs/s {peaks[reader]:>7,.0f} MB peak   {len(runs)} runs"
         if reader != "ours":
-            line += f"   ours: {rates['ours'] / rates[reader]:.2f} x the speed, {peaks['ours'] / peaks[reader]:.2f} x the memory"
+            speed, memory = rates["ours"] / rates[reader], peaks["ours"] / peaks[reader]
+            line += f"   ours: {speed:.2f} x the speed, {memory:.2f} x the memory"
         print(line, flush=True)
 
 

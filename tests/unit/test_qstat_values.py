@@ -95,8 +95,8 @@ def test_text_is_read_in_the_time_zone_of_the_server() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["yesterday", "Sun Nov 22 12:31 2026", "Sun Feb 30 12:31:32 2026", "Sun Nix 22 12:31:32 2026", "Sun Nov 22 12-31-32 2026",
-     "Sun Nov 22 25:31:32 2026", "253402300800", "9" * 40],
+    ["yesterday", "Sun Nov 22 12:31 2026", "Sun Feb 30 12:31:32 2026", "Sun Nix 22 12:31:32 2026",
+     "Sun Nov 22 12-31-32 2026", "Sun Nov 22 25:31:32 2026", "253402300800", "9" * 40],
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not|must be|out of range"):

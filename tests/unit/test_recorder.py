@@ -1,4 +1,4 @@
-"""The recorder: commits in batches and in order, acknowledges only then, waits for the store, survives what it refuses."""
+"""The recorder commits in batches and in order, acknowledges only then, and survives a store that refuses."""
 
 from __future__ import annotations
 
