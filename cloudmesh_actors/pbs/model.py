@@ -89,6 +89,10 @@ class Attributes(Mapping[str, str]):
         """A dictionary of them; what had to be read for it is, unlike otherwise, not kept for the next time."""
         return self._read(self._data[self._begin : self._end]) if self._known is None else dict(self._known)
 
+    def unread(self) -> tuple[Callable[[bytes], dict[str, str]], bytes] | None:
+        """What reads them and the text that it reads them from; None when they are known."""
+        return (self._read, self._data[self._begin : self._end]) if self._known is None else None
+
     def __getitem__(self, name: str) -> str:
         return self._kept()[name]
 

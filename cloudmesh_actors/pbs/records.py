@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 
 from cloudmesh_actors import settings, site, store
 from cloudmesh_actors.errors import UnknownJob
-from cloudmesh_actors.pbs import snapshots, tables
+from cloudmesh_actors.pbs import packs, snapshots, tables
 from cloudmesh_actors.pbs.clusters import Clusters, find_cluster, find_state, servers_of
 from cloudmesh_actors.pbs.model import BatchJob, BatchNode, BatchQueue, JobState, Slots
 from cloudmesh_actors.store import Store
@@ -334,16 +334,16 @@ class _Packs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._place: tuple[int, int] | None = None
-        self._pack: list[dict[str, str]] = []
+        self._pack: list[Mapping[str, str]] = []
 
     def of(self, snapshot: int, number: int) -> dict[str, str]:
-        first = number // snapshots.JOBS_IN_A_PACK * snapshots.JOBS_IN_A_PACK
+        first = number // packs.SIZE * packs.SIZE
         if self._place != (snapshot, first):
-            packs = tables.job_attributes.c
-            query = sa.select(packs.packed).where(packs.snapshot == snapshot, packs.first == first)
-            self._pack = snapshots.unpack(self._connection.execute(query).scalar_one())
+            columns = tables.job_attributes.c
+            query = sa.select(columns.packed).where(columns.snapshot == snapshot, columns.first == first)
+            self._pack = packs.unpack(self._connection.execute(query).scalar_one())
             self._place = snapshot, first
-        return self._pack[number - first]
+        return packs.readable(self._pack[number - first])
 
 
 def _server_state(row: Any, now: float) -> ServerState:

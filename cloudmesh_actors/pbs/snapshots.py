@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import islice
 from typing import Any, TypeVar
 
-import orjson
 import sqlalchemy as sa
 
-from cloudmesh_actors.pbs import tables
+from cloudmesh_actors.pbs import packs, tables
 from cloudmesh_actors.pbs.listing import Listing
 from cloudmesh_actors.pbs.model import BatchJob, BatchNode, BatchQueue
+from cloudmesh_actors.pbs.packs import as_json, plain
 from cloudmesh_actors.store import Store
 
 T = TypeVar("T")
@@ -22,17 +20,11 @@ T = TypeVar("T")
 #: Rows that are written or deleted in one transaction, so that other writers are not kept waiting for long.
 ROWS_AT_ONCE = 4096
 
-#: Jobs whose attributes are packed together.
-JOBS_IN_A_PACK = 64
-
 #: The history has one entry per so many seconds: the last counts within them.
 COUNTS_EVERY_S = 300
 
 #: The sentences about damaged records that are kept.
 DAMAGES_KEPT = 100
-
-#: A fast level: in packs of similar jobs the others save little more.
-ZLIB_LEVEL = 1
 
 _LARGEST = 2**63 - 1
 
@@ -52,7 +44,7 @@ def add(listing: Listing, to: Store) -> int:
     assert key is not None  # noqa: S101 - both databases give it
     snapshot = int(key[0])
     _insert(to, tables.jobs, _numbered(snapshot, map(_job_row, listing.jobs)))
-    _insert(to, tables.job_attributes, _packs(snapshot, listing.jobs), ROWS_AT_ONCE // JOBS_IN_A_PACK)
+    _insert(to, tables.job_attributes, _packs(snapshot, listing.jobs), ROWS_AT_ONCE // packs.SIZE)
     _insert(to, tables.queues, _numbered(snapshot, map(_queue_row, listing.queues)))
     _insert(to, tables.nodes, _numbered(snapshot, map(_node_row, listing.nodes)))
     return snapshot
@@ -61,7 +53,7 @@ def add(listing: Listing, to: Store) -> int:
 def count(connection: sa.Connection, listing: Listing, to: Store) -> None:
     """Write a listing's counts into the history."""
     at = int(listing.taken_at) // COUNTS_EVERY_S * COUNTS_EVERY_S
-    row = {"server": listing.server, "at": at, "counts": _json(listing.counts())}
+    row = {"server": listing.server, "at": at, "counts": as_json(listing.counts())}
     insert = to.insert(tables.counts).values(row)
     connection.execute(insert.on_conflict_do_update(index_elements=["server", "at"], set_={"counts": row["counts"]}))
 
@@ -101,11 +93,6 @@ def drop_orphans(of: Store) -> None:
         drop(each, of)
 
 
-def unpack(packed: bytes) -> list[dict[str, str]]:
-    """The attributes of the jobs of one pack."""
-    return orjson.loads(zlib.decompress(packed))  # type: ignore[no-any-return]
-
-
 def _delete_some(table: sa.Table, number: sa.Column[Any], snapshot: int, of: Store) -> bool:
     """Delete some rows of a snapshot, the first first; False when there are none."""
     with of.write() as connection:
@@ -141,7 +128,7 @@ def _head(listing: Listing) -> dict[str, Any]:
         "jobs": len(listing.jobs),
         "queues": len(listing.queues),
         "nodes": len(listing.nodes),
-        "damaged": _json({"count": len(listing.damaged), "first": list(listing.damaged[:DAMAGES_KEPT])}),
+        "damaged": as_json({"count": len(listing.damaged), "first": list(listing.damaged[:DAMAGES_KEPT])}),
     }
 
 
@@ -152,7 +139,7 @@ def _job_row(job: BatchJob) -> dict[str, Any]:
         "owner": _text(job.owner),
         "state": job.state.value,
         "queue": _text(job.queue),
-        "slots": _json([[host, slots] for host, slots in job.nodes]),
+        "slots": as_json([[host, slots] for host, slots in job.nodes]),
         "node_count": _number(job.node_count),
         "cpus": _number(job.cpus),
         "memory": _number(job.memory),
@@ -167,29 +154,21 @@ def _job_row(job: BatchJob) -> dict[str, Any]:
 
 
 def _packs(snapshot: int, jobs: Sequence[BatchJob]) -> Iterator[dict[str, Any]]:
-    for first in range(0, len(jobs), JOBS_IN_A_PACK):
-        attributes = [_plain(job.attributes) for job in jobs[first : first + JOBS_IN_A_PACK]]
-        packed = zlib.compress(_json(attributes).encode(), ZLIB_LEVEL)
-        yield {"snapshot": snapshot, "first": first, "packed": packed}
-
-
-def _plain(attributes: Mapping[str, str]) -> dict[str, str]:
-    """A dictionary of attributes; those that are read on demand are not kept in memory for that."""
-    plain: Callable[[], dict[str, str]] | None = getattr(attributes, "plain", None)
-    return plain() if plain else dict(attributes)
+    for number, packed in enumerate(packs.packs(job.attributes for job in jobs)):
+        yield {"snapshot": snapshot, "first": number * packs.SIZE, "packed": packed}
 
 
 def _queue_row(queue: BatchQueue) -> dict[str, Any]:
-    return {"body": _json(_values(queue))}
+    return {"body": as_json(_values(queue))}
 
 
 def _node_row(node: BatchNode) -> dict[str, Any]:
-    return {"body": _json(_values(node) | {"states": sorted(node.states)})}
+    return {"body": as_json(_values(node) | {"states": sorted(node.states)})}
 
 
 def _values(record: BatchQueue | BatchNode) -> dict[str, Any]:
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    return values | {"attributes": _plain(record.attributes)}
+    return values | {"attributes": plain(record.attributes)}
 
 
 def _text(text: str) -> str:
@@ -202,13 +181,6 @@ def _text(text: str) -> str:
 def _number(value: int | None) -> int | None:
     """A number that fits into eight bytes; what is larger is no measure of anything."""
     return value if value is None or -_LARGEST <= value <= _LARGEST else None
-
-
-def _json(value: Any) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # half of a surrogate pair, or an integer beyond 64 bits
-        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 def _parts(rows: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -16,7 +16,7 @@ from pbs_fakes import NOON, Asked, job, listing, node, queue, running
 
 from cloudmesh_actors import settings
 from cloudmesh_actors.errors import ArgumentError, CloudmeshError, UnknownJob, UnknownNode, Unreachable
-from cloudmesh_actors.pbs import records, snapshots, tables
+from cloudmesh_actors.pbs import packs, records, snapshots, tables
 from cloudmesh_actors.pbs.freshness import Window
 from cloudmesh_actors.pbs.listing import Listing
 from cloudmesh_actors.pbs.model import JobState, Slots
@@ -96,10 +96,10 @@ class TestWhatIsStored:
         assert all(getattr(found_node, name) == getattr(machine, name) for name in machine.__slots__)
 
     def test_attributes_are_those_of_the_job_that_was_asked_for(self, store: Store) -> None:
-        count = 3 * snapshots.JOBS_IN_A_PACK + 1
+        count = 3 * packs.SIZE + 1
         take(store, listing([job(number, attributes={"n": str(number)}) for number in range(count)]))
 
-        for number in (0, snapshots.JOBS_IN_A_PACK - 1, snapshots.JOBS_IN_A_PACK, count - 1):
+        for number in (0, packs.SIZE - 1, packs.SIZE, count - 1):
             assert records.attributes(f"{number}.torque1", of=store) == {"n": str(number)}
         assert [found.attributes["n"] for found in records.jobs(attributes=True, of=store)] == list(
             map(str, range(count))
