@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 
@@ -59,6 +60,7 @@ class Round:
     """Seconds, except `peak_mb`."""
 
     refreshes: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     asking: list[float] = field(default_factory=list)
     storing: list[float] = field(default_factory=list)
     answers: list[float] = field(default_factory=list)
@@ -106,7 +108,9 @@ def measure(site: Path, folder: Path, count: int) -> Round:
         with it.here():
             ask()  # what is imported once does not count
             for _ in range(2):
+                before = sum(psutil.Process(it.pid("q1")).cpu_times()[:2])
                 round_.refreshes.append(refresh(round_, count))
+                round_.processor.append(sum(psutil.Process(it.pid("q1")).cpu_times()[:2]) - before)
         round_.peak_mb = peak_mb(it.pid("q1"))
         read_log(it, round_)
     return round_
@@ -160,11 +164,13 @@ def show(rounds: list[Round]) -> None:
     def each(values: Callable[[Round], list[float]]) -> list[float]:
         return [median(values(round_)[number] for round_ in rounds) for number in range(2)]
 
-    refreshes, asking, storing = (each(lambda r, n=name: getattr(r, n)) for name in ("refreshes", "asking", "storing"))
+    names = ("refreshes", "processor", "asking", "storing")
+    refreshes, processor, asking, storing = (each(attrgetter(name)) for name in names)
     print(f"{'':<34}{'first':>9}{'again':>9}   goal")
     print(f"{'refresh, from sending to result':<34}{refreshes[0]:>7.1f} s{refreshes[1]:>7.1f} s   {REFRESH_S} s")
     print(f"{'  asking and reading the answers':<34}{asking[0]:>7.1f} s{asking[1]:>7.1f} s")
     print(f"{'  storing':<34}{storing[0]:>7.1f} s{storing[1]:>7.1f} s")
+    print(f"{'  seconds of the processor':<34}{processor[0]:>7.1f} s{processor[1]:>7.1f} s")
     peak = median(round_.peak_mb for round_ in rounds)
     print(f"{'peak memory of the worker':<34}{'':>9}{peak:>6.0f} MB   {PEAK_MB} MB")
     answers = [answer for round_ in rounds for answer in round_.answers]
