@@ -15,7 +15,6 @@ from typing import Any, Protocol, overload
 from cloudmesh_actors.pbs import values
 from cloudmesh_actors.pbs.model import Attributes, BatchJob, BatchNode, BatchQueue, JobState, NodeState
 
-_STATE_COUNT = re.compile(r"(\w+):([0-9]+)")
 _LIMIT = re.compile(r"max_|resources_(?:max|min)\.")
 _SLOTS = re.compile(r"[0-9]+(?:-[0-9]+)?")
 _SEPARATORS = re.compile(r"[,\s+]+")
@@ -84,7 +83,7 @@ class Builder:
             enabled=values.true(attributes.get("enabled", "")),
             started=values.true(attributes.get("started", "")),
             total=values.whole(attributes.get("total_jobs")),
-            states={word: int(count) for word, count in _STATE_COUNT.findall(attributes.get("state_count", ""))},
+            states=_counts(attributes.get("state_count", "")),
             limits={key: value for key, value in attributes.items() if _LIMIT.match(key)},
             attributes=attributes,
         )
@@ -140,8 +139,15 @@ def _job_state(letter: str | None) -> JobState:
 
 def _cpus_asked(get: Get) -> int | None:
     """The most that ncpus (a default of 1 in Torque), procs or a node request come to."""
-    counts = (values.whole(get("Resource_List.ncpus")) or 0, values.whole(get("Resource_List.procs")) or 0)
-    return max(*counts, values.processors_asked(get("Resource_List.nodes", ""))) or None
+    nodes = get("Resource_List.nodes")
+    ncpus, procs = values.whole(get("Resource_List.ncpus")), values.whole(get("Resource_List.procs"))
+    return max(ncpus or 0, procs or 0, values.processors_asked(nodes) if nodes else 0) or None
+
+
+def _counts(text: str) -> dict[str, int]:
+    """How many jobs are in which state: `Transit:0 Queued:3 …`."""
+    pairs = (item.partition(":") for item in text.split())
+    return {word: int(count) for word, _, count in pairs if count.isdecimal()}
 
 
 def _words(text: str) -> list[str]:

@@ -169,7 +169,7 @@ def _leniently(source: Source, start: int, end: int, report: Report) -> Iterator
     text = decoded(source.data[start:end])
     at, name = 0, ""
     try:
-        for name, record, at in lenient.members(text):
+        for name, record, at in lenient.members(text):  # noqa: B007
             yield from _checked(start, name, record, report)
     except lenient.Unreadable as error:
         report(start, error.member, str(error))
@@ -183,7 +183,7 @@ def _last_records(source: Source, start: int, report: Report) -> Iterator[Found]
     text = decoded(source.data[start:])
     at, name = 0, ""
     try:
-        for name, record, at in lenient.members(text):
+        for name, record, at in lenient.members(text):  # noqa: B007
             yield from _checked(start, name, record, report)
         _, at = lenient.whole(text, at + 1, depth=0)
     except lenient.Unreadable as error:

@@ -1,8 +1,8 @@
 """JSON as hand-written printers write it: what they mean, not what the grammar allows.
 
-Scalars and lists are given back as text, as written: `007` and `1e5` are names of jobs. A string ends at the quote after which
-the object can go on, an unknown escape loses its backslash, a missing value is empty, a missing comma is overlooked,
-and of a repeated key's values objects are joined, and texts as `merged` says.
+Scalars and lists are given back as text, as written: `007` and `1e5` are names of jobs. A string ends at the quote
+after which the object can go on, an unknown escape loses its backslash, a missing value is empty, a missing comma is
+overlooked, and of a repeated key's values objects are joined, and texts as `merged` says.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEY = re.compile(r'\s*"((?:[^"\\]++|\\.)*+)"\s*:\s*', re.DOTALL)
 _STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)"(?=\s*(?:[,}\]]|\Z)|[ \t]*\n\s*")', re.DOTALL)
 _LOOSE_STRING = re.compile(r'"(.*?)"(?=\s*(?:,\s*"|,?\s*[}\]]|,?\s*\Z)|[ \t]*\n\s*")', re.DOTALL)
 _BARE = re.compile(r"[^,}\]\n]*")
-_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|([\[\]{}])', re.DOTALL)
+_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|([\[\]{}])', re.DOTALL)
 _NEXT = re.compile(r"\s*,?\s*")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
