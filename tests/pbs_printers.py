@@ -127,7 +127,7 @@ def _scalar(value: str, old: bool) -> str:
 
 def _bare(value: str, old: bool) -> bool:
     if not old:
-        return value.isascii() and value.isdecimal() and str(int(value)) == value and len(value) < 16
+        return len(value) < 16 and value.isascii() and value.isdecimal() and str(int(value)) == value
     try:
         float(value)
     except ValueError:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,14 +29,14 @@ PRINTERS = {
     "json": pbs_printers.json,
     "old json": lambda listing: pbs_printers.json(listing, old=True),
 }
-#: Letters, what the dialects use for themselves, and what is more than one byte; old Torque prints `&` as it is, so that
-#: in its listings an entity cannot be told from the same characters.
+#: Letters, what the dialects use for themselves, and what is more than one byte. Without `&`: old Torque prints it as
+#: it is, so that in its listings an entity cannot be told from the same characters.
 ALPHABET = "abcXYZ0189 .:=-_/\\\"'<>(){}[]|$@%+*!?~#^`é日😀"
 HOSTS = [
     f"{prefix}{number}{suffix}" for prefix in ("i", "d0", "n-") for number in range(9) for suffix in ("", ".x.org")
 ]
-few = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-many = settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+few = settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+many = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 
 words = st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters="&;,"), max_size=90)
 texts = st.lists(words, max_size=6).map(" ".join)
@@ -101,7 +104,7 @@ def exec_host(held: list[tuple[str, int]], dialect: str) -> str:
 
 @pytest.mark.parametrize("dialect", PRINTERS)
 @few
-@given(printed=st.lists(jobs(), min_size=1, max_size=4))
+@given(printed=st.lists(jobs(), min_size=1, max_size=3))
 def test_jobs_are_read_back_as_they_were_printed(dialect: str, printed: list[dict[str, object]]) -> None:
     listing = [(f"{number}.i136", printable(job, dialect)) for number, job in enumerate(printed)]
 
@@ -178,3 +181,29 @@ def test_a_damaged_record_never_costs_another(path: Path, data: st.DataObject) -
     ids = [job.id for job in read]
     assert ids in ([job.id for job in everything], [job.id for job in everything if job is not everything[victim]])
     assert len(ids) == len(everything) or read.damaged
+
+
+@pytest.mark.parametrize(
+    "unit", ['"', '\\"', "9", ":", "\n", "\n\t", "\n    x = [a=1]", "<a>", "&#", "+", "{", "[", '",', "\n\nqstat: "]
+)
+@pytest.mark.parametrize("attribute", ["exec_host", "Variable_List"])
+def test_a_huge_value_takes_no_longer_than_it_is_long(unit: str, attribute: str) -> None:
+    plain = {"Job_Name": "a", "job_state": "Q", "queue": "batch"}
+    listing = [("1.i136", plain), ("2.i136", {**plain, attribute: unit * (50_000 // len(unit))}), ("3.i136", plain)]
+    printed = [printer(listing) for name, printer in PRINTERS.items() if name != "text"]
+    printed.append(pbs_printers.json(listing, old=True).replace("\\", ""))
+
+    began = time.process_time()
+    for data in printed:
+        check_answer(data, parse_jobs)
+
+    assert time.process_time() - began < 20
+
+
+def test_the_fuzz_target_runs_by_itself() -> None:
+    target = Path(__file__).parents[1] / "fuzz" / "fuzz_qstat.py"
+
+    done = subprocess.run([sys.executable, target, "--seconds", "1", "--seed", "136"], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("seed 136: ")

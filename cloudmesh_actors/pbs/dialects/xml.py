@@ -27,11 +27,19 @@ from cloudmesh_actors.pbs.dialects import (
 )
 from cloudmesh_actors.pbs.model import Attributes
 
-#: The element of a record, and the elements inside it that may name it.
+
+class _Element:
+    """The element of a record, and the elements inside it that may name it."""
+
+    def __init__(self, tag: str, *names: str) -> None:
+        self.opening, self.closing, self.names = f"<{tag}>".encode(), f"</{tag}>".encode(), names
+        self.name = re.compile(rf"\s*<{names[0]}>([^<]{{1,200}})")
+
+
 ELEMENTS = {
-    Kind.JOBS: (b"Job", ("Job_Id",)),
-    Kind.QUEUES: (b"Queue", ("name", "Queue_Id")),
-    Kind.NODES: (b"Node", ("name",)),
+    Kind.JOBS: _Element("Job", "Job_Id"),
+    Kind.QUEUES: _Element("Queue", "name", "Queue_Id"),
+    Kind.NODES: _Element("Node", "name"),
 }
 
 #: What Torque writes for `<`.
@@ -58,44 +66,53 @@ _FIELD = re.compile(
 
 def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
     """The records of an XML listing."""
-    element, names = ELEMENTS[kind]
-    for begin, end in _elements(source, element, names, report):
-        text = decoded(source.data[begin:end])
-        fields = _quick_fields(text) if kind is Kind.JOBS else None
+    element = ELEMENTS[kind]
+    for begin, end in _contents(source, element, report):
+        fields = _quick_fields(decoded(source.data[begin:end])) if kind is Kind.JOBS else None
         if fields is not None and fields.get("Job_Id"):
             yield begin, fields["Job_Id"], fields, Attributes(source.data, begin, end, _all_but_id)
-            continue
-        try:
-            known = _attributes(text)
-        except expat.ExpatError as error:
-            report(begin, _name_in(text, names), f"it is no XML: {error}")
-            continue
-        name = next((known.pop(name) for name in names if name in known), "")
-        if name:
-            attributes = Attributes.of(known)
-            yield begin, name, attributes, attributes
         else:
-            report(begin, "", f"it has no {names[0]}")
+            yield from _wholly(source, element, _last_beginning(source, element, begin, end, report), end, report)
 
 
-def _elements(source: Source, element: bytes, names: tuple[str, ...], report: Report) -> Iterator[tuple[int, int]]:
+def _contents(source: Source, element: _Element, report: Report) -> Iterator[tuple[int, int]]:
     """Where the content of each element begins and ends."""
-    data, opening, closing = source.data, b"<%b>" % element, b"</%b>" % element
-    at = _start(source)
-    while (begin := data.find(opening, at)) >= 0:
+    data, at = source.data, _start(source)
+    while (begin := data.find(element.opening, at)) >= 0:
         if begin > at and not _GAP.fullmatch(data, at, begin):
             report(at, "", "something stands between the records")
-        end = data.find(closing, begin)
-        last = data.rfind(opening, begin, end if end >= 0 else len(data))
-        if last > begin:
-            name = _name_in(decoded(data[begin : begin + 1000]), names)
-            report(begin, name, "it has no end: the next record begins inside it")
+        begin += len(element.opening)
+        end = data.find(element.closing, begin)
         if end < 0:
-            name = _name_in(decoded(data[last : last + 1000]), names)
-            raise source.error("the output is cut off in this record", last, name)
-        at = end + len(closing)
-        yield last + len(opening), end
+            begin = _last_beginning(source, element, begin, len(data), report)
+            raise source.error("the output is cut off in this record", begin, _name_at(source, element, begin))
+        at = end + len(element.closing)
+        yield begin, end
     _finish(source, at, report)
+
+
+def _last_beginning(source: Source, element: _Element, begin: int, end: int, report: Report) -> int:
+    """Where the content begins of the last of the elements that open there; those before it have lost their end."""
+    last = source.data.rfind(element.opening, begin, end)
+    if last < 0:
+        return begin
+    report(begin, _name_at(source, element, begin), "it has no end: the next record begins inside it")
+    return last + len(element.opening)
+
+
+def _wholly(source: Source, element: _Element, begin: int, end: int, report: Report) -> Iterator[Found]:
+    """A record of which all attributes are read."""
+    try:
+        known = _attributes(decoded(source.data[begin:end]))
+    except expat.ExpatError as error:
+        report(begin, _name_at(source, element, begin), f"it is no XML: {error}")
+        return
+    name = next((known.pop(name) for name in element.names if name in known), "")
+    if name:
+        attributes = Attributes.of(known)
+        yield begin, name, attributes, attributes
+    else:
+        report(begin, "", f"it has no {element.names[0]}")
 
 
 def _start(source: Source) -> int:
@@ -118,8 +135,9 @@ def _finish(source: Source, at: int, report: Report) -> None:
         report(tail.end(), "", "something follows the output")
 
 
-def _name_in(text: str, names: tuple[str, ...]) -> str:
-    match = re.search(rf"<{names[0]}>([^<]{{1,200}})", text)
+def _name_at(source: Source, element: _Element, begin: int) -> str:
+    """The name of the record whose content begins somewhere, if it is what comes first."""
+    match = element.name.match(decoded(source.data[begin : begin + 300]))
     return match[1] if match else ""
 
 
