@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
-from cloudmesh_actors.pbs.dialects.json import _attributes as _read_json
-from cloudmesh_actors.pbs.dialects.text import _attributes as _read_text
-from cloudmesh_actors.pbs.dialects.xml import _all_but_id as _read_xml
+from cloudmesh_actors.pbs.dialects import json as json_dialect
+from cloudmesh_actors.pbs.dialects import text as text_dialect
+from cloudmesh_actors.pbs.dialects import xml as xml_dialect
 from cloudmesh_actors.pbs.model import Attributes
 
 #: Jobs whose attributes are packed together.
@@ -26,7 +26,11 @@ SIZE = 64
 #: A fast level: in packs of similar jobs the others save little more.
 ZLIB_LEVEL = 1
 
-_READERS: dict[str, Callable[[bytes], dict[str, str]]] = {"json": _read_json, "text": _read_text, "xml": _read_xml}
+_READERS: dict[str, Callable[[bytes], dict[str, str]]] = {
+    "json": json_dialect.attributes,
+    "text": text_dialect.attributes,
+    "xml": xml_dialect.attributes,
+}
 _NAMES = {read: name for name, read in _READERS.items()}
 
 

@@ -128,14 +128,14 @@ def _quickly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found
     for key in _JSON_FIELDS:
         if key in fields and type(fields[key]) is not str:
             fields[key] = _text(fields[key])
-    return start, name, fields, Attributes(data, brace, close, _attributes)
+    return start, name, fields, Attributes(data, brace, close, attributes)
 
 
 def _exactly(data: bytes, start: int, quote: int, brace: int, end: int) -> Found:
     """A queue or node."""
     name, close = _bounds(data, start, quote, end)
-    attributes = Attributes.of(_flat(_loaded(data[brace:close])))
-    return start, name, attributes, attributes
+    everything = Attributes.of(_flat(_loaded(data[brace:close])))
+    return start, name, everything, everything
 
 
 def _bounds(data: bytes, start: int, quote: int, end: int) -> tuple[str, int]:
@@ -147,8 +147,8 @@ def _bounds(data: bytes, start: int, quote: int, end: int) -> tuple[str, int]:
     return str(name, "utf-8", "replace"), close
 
 
-def _attributes(text: bytes) -> dict[str, str]:
-    """All attributes of a record that `_quickly` has read."""
+def attributes(text: bytes) -> dict[str, str]:
+    """All attributes of a record, from its object."""
     try:
         return _flat(_loaded(text))
     except _Inexact:
@@ -199,8 +199,8 @@ def _last_records(source: Source, start: int, report: Report) -> Iterator[Found]
 
 def _checked(start: int, name: str, record: lenient.Value, report: Report) -> Iterator[Found]:
     if isinstance(record, dict):
-        attributes = Attributes.of(_flat(record))
-        yield start, name, attributes, attributes
+        everything = Attributes.of(_flat(record))
+        yield start, name, everything, everything
     else:
         report(start, name, "it is no object")
 

@@ -10,14 +10,18 @@ line, and the first value of a name stands.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from sys import intern
 
 from cloudmesh_actors.pbs.dialects import JOB_FIELDS, Found, Kind, Report, Source, complain, decoded, merged
 from cloudmesh_actors.pbs.model import Attributes
 
-_ATTRIBUTE = re.compile(r"(\S+) =(?: (.*))?", re.DOTALL)
+#: How many of the names of attributes are remembered.
+REMEMBERED = 1024
+
+_NAME = re.compile(r"[^\s=]+")
 _INDENT = re.compile(r"\n[ \t]+(?=\S+ =)")
 _NAMES = "|".join(map(re.escape, JOB_FIELDS))
 _FIELDS = {indent: re.compile(rf"{indent}({_NAMES}) = (.*)") for indent in ("\n    ", "\n\t")}
@@ -55,10 +59,10 @@ def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
             continue
         if kind is Kind.JOBS and indent[0] in _FIELDS:
             fields = dict(reversed(_FIELDS[indent[0]].findall(_unwrapped(text, indent))))
-            yield offset, name, fields, Attributes(source.data, offset, offset + len(block), _attributes)
+            yield offset, name, fields, Attributes(source.data, offset, offset + len(block), attributes)
         else:
-            attributes = Attributes.of(_attributes(block))
-            yield offset, name, attributes, attributes
+            everything = Attributes.of(attributes(block))
+            yield offset, name, everything, everything
 
 
 def _records(source: Source, layout: _Layout, report: Report) -> Iterator[tuple[int, bytes]]:
@@ -106,27 +110,35 @@ def _unwrapped(text: str, indent: re.Match[str]) -> str:
     return text if indent[0] == "\n\t" else text.replace("\n\t", "")
 
 
-def _attributes(block: bytes) -> dict[str, str]:
-    """All attributes of a record."""
+def attributes(block: bytes) -> dict[str, str]:
+    """All attributes of a record, from its heading to its end."""
     text = decoded(block)
     indent = _INDENT.search(text)
-    assert indent is not None  # noqa: S101 - such a text is no record
-    lines = _unwrapped(text, indent).removeprefix(indent[0]).rstrip("\n").split(indent[0])
-    attributes: dict[str, str] = {}
-    for name, value in _pairs(lines, indent[0]):
-        attributes[name] = merged(attributes[name], value) if name in attributes else value
-    return attributes
+    if indent is None:
+        return {}
+    found: dict[str, str] = {}
+    last = ""
+    for line in _unwrapped(text, indent).removeprefix(indent[0]).rstrip("\n").split(indent[0]):
+        name, _, value = line.partition(" = ")
+        if not _is_name(name):
+            name, value = _unusual(line)
+        if not name:  # from a user's environment: it goes on with the value before it
+            if last:
+                found[last] += indent[0] + line
+        elif name in found:
+            found[name], last = merged(found[name], value), ""
+        else:
+            last = intern(name)
+            found[last] = value
+    return found
 
 
-def _pairs(lines: Iterable[str], separator: str) -> Iterator[tuple[str, str]]:
-    """A line that is no attribute belongs to the value before it: it came from a user's environment."""
-    name, value = "", ""
-    for line in lines:
-        match = _ATTRIBUTE.fullmatch(line)
-        if match is None:
-            value += separator + line
-            continue
-        if name:
-            yield name, value
-        name, value = intern(match[1]), match[2] or ""
-    yield name, value
+@lru_cache(REMEMBERED)
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def _unusual(line: str) -> tuple[str, str]:
+    """A line that has lost the blank behind its equal sign; else no name."""
+    name, equals, value = line.partition(" =")
+    return (name, "") if equals and not value and _is_name(name) else ("", "")

@@ -57,7 +57,6 @@ _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 #: A record as Torque prints it: elements that hold text, or one level of such elements.
 _RECORD = re.compile(r"(?:<([^<>/]++)>(?:[^<]*+</\1>|(?:<([^<>/]++)>[^<]*+</\2>)++</\1>))*+")
-_TAG = re.compile(r"<([^<>/]++)>([^<]*+)(</\1>)?|</[^<>]++>")
 _FIELD = re.compile(
     rf"<(?:(Job_Id|{'|'.join(TOP_FIELDS)})|({'|'.join(GROUP_FIELDS)})"
     rf"|({'|'.join(sorted({name for names in GROUP_FIELDS.values() for name in names}))}))>([^<]*)"
@@ -70,7 +69,7 @@ def read(source: Source, kind: Kind, report: Report) -> Iterator[Found]:
     for begin, end in _contents(source, element, report):
         fields = _quick_fields(decoded(source.data[begin:end])) if kind is Kind.JOBS else None
         if fields is not None and fields.get("Job_Id"):
-            yield begin, fields["Job_Id"], fields, Attributes(source.data, begin, end, _all_but_id)
+            yield begin, fields["Job_Id"], fields, Attributes(source.data, begin, end, attributes)
         else:
             yield from _wholly(source, element, _last_beginning(source, element, begin, end, report), end, report)
 
@@ -109,8 +108,8 @@ def _wholly(source: Source, element: _Element, begin: int, end: int, report: Rep
         return
     name = next((known.pop(name) for name in element.names if name in known), "")
     if name:
-        attributes = Attributes.of(known)
-        yield begin, name, attributes, attributes
+        everything = Attributes.of(known)
+        yield begin, name, everything, everything
     else:
         report(begin, "", f"it has no {element.names[0]}")
 
@@ -157,24 +156,34 @@ def _quick_fields(text: str) -> dict[str, str] | None:
     return fields
 
 
-def _all_but_id(content: bytes) -> dict[str, str]:
-    attributes = _attributes(decoded(content))
-    del attributes["Job_Id"]
-    return attributes
+def attributes(content: bytes) -> dict[str, str]:
+    """All attributes of a batch job as Torque prints it, from what stands between its tags."""
+    found = _leaves(decoded(content))
+    found.pop("Job_Id", None)
+    return found
 
 
 def _attributes(text: str) -> dict[str, str]:
-    """All attributes of a record."""
-    if not _RECORD.fullmatch(text):
-        return _mended(text)
-    attributes: dict[str, str] = {}
+    return _leaves(text) if _RECORD.fullmatch(text) else _mended(text)
+
+
+def _leaves(text: str) -> dict[str, str]:
+    """The elements of a `_RECORD`; between one closing tag and the next there is one of them at most."""
+    found: dict[str, str] = {}
     group = ""
-    for name, value, closed in _TAG.findall(text):
-        if closed:
-            attributes.setdefault(intern(f"{group}{name}"), _plain(value))
-        else:
-            group = f"{name}." if name else ""
-    return attributes
+    for piece in f">{text}".split("</"):
+        opened = piece[piece.index(">") + 2 :]
+        if not opened:
+            group = ""
+            continue
+        name, _, value = opened.partition(">")
+        if value[:1] == "<":
+            group = f"{name}."
+            name, _, value = value[1:].partition(">")
+        found.setdefault(intern(group + name), value)
+    if "&" in text or LESS_THAN in text:
+        return {name: _plain(value) for name, value in found.items()}
+    return found
 
 
 def _plain(value: str) -> str:
