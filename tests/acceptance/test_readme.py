@@ -50,6 +50,7 @@ def commands() -> list[str]:
 def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetUnderTest]:
     with fleet(tmp_path_factory.mktemp("readme") / "logs", WORKERS="rack=1 pbs=1") as it:
         it.run("up")
+        run(it, [str(BIN / "cm-actors"), "send", "rack.read_sensors", "i001", "--wait"])  # there is something to show
         yield it
 
 

@@ -212,7 +212,7 @@ class TestAborts:
     def test_a_running_one_stops_at_its_next_safe_point(self, actors: Any, effects: str) -> None:
         message = actors.walk.send(effects, 400, 0.05)
         with working():
-            wait_until(lambda: lines(effects))
+            wait_until(lambda: lines(effects) and state_of(message) == "running")
             assert jobs.abort(message.message_id).state == "running"
             job = ended(message)
 
@@ -222,7 +222,7 @@ class TestAborts:
     def test_one_that_fails_after_it_was_aborted_is_not_tried_again(self, actors: Any, effects: str) -> None:
         message = actors.sleep.send_with_options(args=("/nowhere/effects", 0.5), min_backoff=60_000)
         with working():
-            wait_until(lambda: state_of(message) == "queued" and jobs.get(message.message_id).runs == 1)
+            wait_until(lambda: [(job.state, job.runs) for job in [jobs.get(message.message_id)]] == [("queued", 1)])
             jobs.abort(message.message_id)
             assert ended(message).state == "aborted"
 

@@ -382,9 +382,9 @@ class TestRunsInTheStore:
         run.mark("i001", "off sent")
         run.mark("i001", "on sent")
         run.mark("i002", "off sent")
-        run.outcome("i002", True, data={"power": "off"})
         assert self.again(table).marks() == {"i001": "on sent", "i002": "off sent"}
 
+        run.outcome("i002", True, data={"power": "off"})
         run.flush(durable=True)
         assert self.again(table).marks() == {"i001": "on sent"}
         outcome = self.again(table).outcomes()["i002"]
