@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from cloudmesh_actors.prepared import Prepared
 from cloudmesh_actors.store import Store, dialect_insert, metadata
 
 
@@ -151,23 +152,29 @@ class Claim(NamedTuple):
     root_id: str = ""
 
 
+#: What a new step has besides what is known of it.
+_NEW = {"state": State.QUEUED.value, "runs": 0, "open_steps": 0, "failed_steps": 0, "aborted_steps": 0}
+
+
 def insert(connection: Connection, store: Store, queued: Sequence[Queued]) -> None:
     """Record steps as queued, and count them on their jobs' root rows. A step that has a row keeps it."""
-    rows = [{**step._asdict(), "state": State.QUEUED.value, "runs": 0, "open_steps": 0, "failed_steps": 0,
-             "aborted_steps": 0} for step in queued]  # fmt: skip
-    new, and_tell = _insertions(store.is_sqlite)
     if all(step.root_id == step.id for step in queued):
-        connection.execute(new, rows)
+        _insertion(store.is_sqlite).run_many(connection, map(_new_row, queued))
         return
     roots = {step.root_id for step in queued if step.root_id != step.id}
     lock(connection, roots)
-    fresh = set(connection.scalars(and_tell, rows))
+    told = dialect_insert(steps, store.is_sqlite).on_conflict_do_nothing().returning(steps.c.id)
+    fresh = set(connection.scalars(told, [*map(_new_row, queued)]))
     distinct = {step.id: step for step in queued if step.id in fresh}.values()
     below = Counter(step.root_id for step in distinct if step.root_id != step.id)
     for root_id, count in sorted(below.items()):
         more = {"open_steps": steps.c.open_steps + count, "job_ended_at": None}
         connection.execute(sa.update(steps).where(steps.c.id == root_id).values(more))
     _abort_as_their_jobs(connection, roots, fresh)
+
+
+def _new_row(step: Queued) -> dict[str, Any]:
+    return {**step._asdict(), **_NEW}
 
 
 def _abort_as_their_jobs(connection: Connection, roots: Collection[str], fresh: Collection[str]) -> None:
@@ -178,30 +185,34 @@ def _abort_as_their_jobs(connection: Connection, roots: Collection[str], fresh: 
         connection.execute(sa.update(steps).where(new_below).values(abort_at=abort_at))
 
 
-def look(connection: Connection, step_id: str) -> Claim:
+def look(store: Store, step_id: str) -> Claim:
     """What may be done with a step, without changing anything."""
-    row = connection.execute(_LOOK, {"step": step_id}).one_or_none()
-    if row is None:
-        return Claim(Verdict.UNKNOWN)
-    if row.state in ENDED:
-        return Claim(Verdict.RECORDED, row.runs, row.root_id)
-    return Claim(Verdict.ABORTED if row.abort_at else Verdict.RUN, row.runs, row.root_id)
+    return _claim_of(store.peek(_LOOK, step=step_id))
 
 
 def claim(connection: Connection, started: Started) -> Claim:
     """Look at a step and, if it may run, record that it does: between the two nobody can abort it."""
     lock(connection, {started.step_id})
-    seen = look(connection, started.step_id)
+    seen = _claim_of(_LOOK.run(connection, step=started.step_id).fetchone())
     if seen.verdict is Verdict.RUN:
         start(connection, [started])
     return seen
+
+
+def _claim_of(row: tuple[str, int, float | None, str] | None) -> Claim:
+    if row is None:
+        return Claim(Verdict.UNKNOWN)
+    state, runs, abort_at, root_id = row
+    if state in ENDED:
+        return Claim(Verdict.RECORDED, runs, root_id)
+    return Claim(Verdict.ABORTED if abort_at else Verdict.RUN, runs, root_id)
 
 
 def start(connection: Connection, started: Iterable[Started]) -> None:
     """Record that runs began. A step that has ended stays so; one that was aborted at that very moment tells of it."""
     rows = [{"step": s.step_id, "by": s.worker, "now": s.at} for s in started]
     if rows:
-        connection.execute(_START, rows)
+        _START.run_many(connection, rows)
 
 
 def end(connection: Connection, ended: Sequence[Ended]) -> None:
@@ -211,7 +222,7 @@ def end(connection: Connection, ended: Sequence[Ended]) -> None:
         lock(connection, {name for e in ended for name in (e.step_id, e.root_id)})
         for step_id in _ended_among(connection, list(below)):
             del below[step_id]
-    connection.execute(_END, [_end_values(e) for e in ended])
+    _END.run_many(connection, [_end_values(e) for e in ended])
     by_root = defaultdict(list)
     for e in below.values():
         by_root[e.root_id].append(e)
@@ -282,19 +293,18 @@ def storable(text: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def _insertions(on_sqlite: bool) -> tuple[Any, Any]:
-    """The INSERT that leaves known steps alone, and the same that gives the ids of the new ones."""
+def _insertion(on_sqlite: bool) -> Prepared:
     new = dialect_insert(steps, on_sqlite).on_conflict_do_nothing()
-    return new, new.returning(steps.c.id)
+    return Prepared(new, columns=(*Queued._fields, *_NEW))
 
 
-_LOOK = sa.select(steps.c.state, steps.c.runs, steps.c.abort_at, steps.c.root_id).where(
-    steps.c.id == sa.bindparam("step")
+_LOOK = Prepared(
+    sa.select(steps.c.state, steps.c.runs, steps.c.abort_at, steps.c.root_id).where(steps.c.id == sa.bindparam("step"))
 )
 # spelled out: an IN list cannot go through executemany
 _OPEN = sa.or_(steps.c.state == State.QUEUED, steps.c.state == State.RUNNING)
 _JUST_ABORTED = sa.and_(steps.c.state == State.ABORTED, steps.c.runs == 0)
-_START = (
+_START = Prepared(
     sa.update(steps)
     .where(steps.c.id == sa.bindparam("step"), sa.or_(_OPEN, _JUST_ABORTED))
     .values(
@@ -306,7 +316,7 @@ _START = (
         due_at=None,
     )
 )
-_END = (
+_END = Prepared(
     sa.update(steps)
     .where(steps.c.id == sa.bindparam("step"), _OPEN)
     .values(

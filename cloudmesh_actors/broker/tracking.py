@@ -128,8 +128,7 @@ class Tracking(Middleware):
         """For what changes hardware, look and start in one durable transaction."""
 
         def look() -> Claim:
-            with self._store().read() as connection:
-                return steps.look(connection, started.step_id)
+            return steps.look(self._store(), started.step_id)
 
         def claim() -> Claim:
             with self._store().write(durable=True) as connection:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 #: The storeys, from the ground up. A part is a module, a package, or one of ours beside `cloudmesh_actors`.
 STOREYS: Mapping[str, tuple[str, ...]] = {
     "ground": ("errors", "families", "secret", "urls", "settings", "times", "nodesyntax", "nodes", "site", "logs"),
-    "store": ("store", "migrations", "steps", "runs", "roster", "leases"),
+    "store": ("prepared", "store", "migrations", "steps", "runs", "roster", "leases"),
     "engine": ("clients", "broker", "actor", "fanout", "jobs"),
     "families": FAMILIES,
     "across families": ("preview", "correlate", "probes", "sitecheck"),
@@ -34,8 +34,8 @@ LOWEST = {
     "settings": {"errors", "families", "secret", "urls"},
     "nodesyntax": {"errors"},
     "nodes": {"errors", "nodesyntax"},
-    "store": {"migrations"},
-    "steps": {"store"},
+    "store": {"migrations", "prepared"},
+    "steps": {"store", "prepared"},
     "runs": {"store", "steps"},
     "roster": {"store"},
 }

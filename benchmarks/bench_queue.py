@@ -1,0 +1,240 @@
+"""The queue: our jobs beside plain Dramatiq, on Valkey and RabbitMQ, in turns. Medians over the rounds.
+
+python benchmarks/bench_queue.py [--rounds 5] [--messages 4000] [--brokers valkey rabbitmq] [--postgresql]
+
+* tasks/s: no-op tasks that wait in the queue, one worker process of 8 threads, prefetch 128. Ours records each job's
+  start and end in the store and logs both as a line of JSON; plain Dramatiq does neither.
+* CPU/task: what that took of the processor, in the worker.
+* send to start: a worker that is idle, a message every 0.25 s; from before `send()` to the task's first line.
+* send(): ours commits the job's row first; on RabbitMQ both wait for its confirmation.
+* idle: what a worker takes of a core while nothing happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).parent.parent / "tests"
+sys.path.insert(0, str(TESTS))
+
+THREADS, PREFETCH = 8, 128
+LATENCIES = 40
+EVERY_S = 0.25
+IDLE_S = 3.0
+
+
+class Contestant:
+    """One way to run tasks: how a broker is made, and how many have been recorded."""
+
+    def __init__(self, kind: str, url: str) -> None:
+        self.kind, self.url = kind, url
+        self.ran = 0
+        self.starts: list[float] = []
+        if kind == "ours":
+            self._ours()
+        else:
+            self._plain(url)
+
+    def _ours(self) -> None:
+        from cloudmesh_actors import broker as brokers
+        from cloudmesh_actors.actor import actor
+
+        self.broker = brokers.current()
+        self.broker.declare_queue("rack")
+        self.task = actor("rack", max_retries=0)(self._body())
+
+    def _plain(self, url: str) -> None:
+        import dramatiq
+
+        if url.startswith("amqp"):
+            from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+            self.broker = RabbitmqBroker(url=url, confirm_delivery=True)
+        else:
+            from dramatiq.brokers.redis import RedisBroker
+
+            self.broker = RedisBroker(url=url)
+        dramatiq.set_broker(self.broker)
+        self.task = dramatiq.actor(queue_name="rack", broker=self.broker, max_retries=0)(self._body())
+
+    def _body(self) -> Callable[[], None]:
+        def nothing() -> None:
+            self.starts.append(time.monotonic())
+            self.ran += 1
+
+        return nothing
+
+    def settle(self) -> None:
+        """Until all that ran is recorded and acknowledged."""
+        if self.kind == "ours":
+            self.broker.recorder().drain(60)
+
+
+def be_worker(kind: str, url: str, messages: int, told: int) -> None:
+    """The worker process: run so many tasks, then tell how long it took, when each began, and the CPU of idling."""
+    import dramatiq
+
+    def tell(**what: Any) -> None:
+        os.write(told, json.dumps(what).encode() + b"\n")
+
+    if kind == "ours":
+        from cloudmesh_actors import logs
+
+        logs.configure("rack", "rack")
+    contestant = Contestant(kind, url)
+    contestant.broker.emit_after("process_boot")
+    worker = dramatiq.Worker(contestant.broker, queues={"rack"}, worker_threads=THREADS, worker_timeout=250)
+    worker.queue_prefetch = PREFETCH
+    worker.start()
+    idle = None
+    if messages == 0:  # latencies: idle first
+        time.sleep(1)
+        before = time.process_time()
+        time.sleep(IDLE_S)
+        idle = (time.process_time() - before) / IDLE_S
+    tell(ready=True, idle=idle)
+    wanted, before = messages or LATENCIES, time.process_time()
+    while contestant.ran < wanted:
+        time.sleep(0.005)
+    contestant.settle()
+    seconds, cpu = time.monotonic() - contestant.starts[0], time.process_time() - before
+    tell(seconds=seconds, cpu=cpu, starts=contestant.starts)
+    sys.stdin.read(1)
+    os._exit(0)
+
+
+@contextmanager
+def worker_process(kind: str, url: str, messages: int, folder: Path) -> Iterator[Callable[[], dict[str, Any]]]:
+    """A worker; gives what reads the next thing that it tells."""
+    read, write = os.pipe()
+    log = (folder / f"{kind}.log").open("ab")
+    command = [sys.executable, __file__, "--worker", kind, url, str(messages), str(write)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[write])
+    os.close(write)
+    with os.fdopen(read) as told:
+        yield lambda: json.loads(told.readline() or "{}")
+    process.kill()
+    process.communicate()
+    log.close()
+
+
+def throughput(kind: str, url: str, messages: int, folder: Path) -> tuple[float, float, float]:
+    """Tasks a second, CPU of a task in microseconds, and the median of `send()` in milliseconds."""
+    contestant = Contestant(kind, url)
+    took = []
+    for _ in range(messages):
+        began = time.perf_counter()
+        contestant.task.send()
+        took.append(time.perf_counter() - began)
+    close(contestant)
+    with worker_process(kind, url, messages, folder) as told:
+        assert told()["ready"]
+        result = told()
+    return messages / result["seconds"], result["cpu"] / messages * 1e6, statistics.median(took) * 1000
+
+
+def latency(kind: str, url: str, folder: Path) -> tuple[list[float], float]:
+    """From `send()` to start in milliseconds, one message after the other; and what idling takes of a core."""
+    contestant = Contestant(kind, url)
+    with worker_process(kind, url, 0, folder) as told:
+        idle = told()["idle"]
+        sent = []
+        for _ in range(LATENCIES):
+            sent.append(time.monotonic())
+            contestant.task.send()
+            time.sleep(EVERY_S)
+        starts = sorted(told()["starts"])
+    close(contestant)
+    return [(start - send) * 1000 for send, start in zip(sent, starts, strict=True)], idle
+
+
+def close(contestant: Contestant) -> None:
+    from cloudmesh_actors import broker as brokers
+    from cloudmesh_actors.actor import ACTORS
+
+    ACTORS.pop("rack.nothing", None)
+    brokers.reset()
+    if contestant.kind != "ours":
+        contestant.broker.close()
+
+
+def compete(rounds: int, messages: int, names: list[str], postgresql: bool) -> None:
+    import brokers as servers
+
+    kinds = {"valkey": servers.ValkeyServer, "rabbitmq": servers.RabbitmqServer}
+    rows = [(name, kind, "") for name in names for kind in ("plain", "ours")]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cm-bench-")))
+        running = {name: stack.enter_context(servers.running(kinds[name])) for name in names}
+        if postgresql:
+            store = postgresql_store(stack)
+            rows += [(name, "ours", store) for name in names]
+        results: dict[tuple[str, str, str], list[Any]] = {row: [] for row in rows}
+        for number in range(rounds):
+            for row in rows:
+                results[row].append(one_round(row, running[row[0]], messages, folder / f"{number}"))
+                print(f"round {number + 1}: {row[0]} {row[1]} {results[row][-1][0]:.0f}/s", file=sys.stderr)
+    show(results, rounds, messages)
+
+
+def postgresql_store(stack: ExitStack) -> str:
+    import postgresql
+
+    from cloudmesh_actors.store import Store
+
+    url = stack.enter_context(postgresql.server())
+    store = Store(url, check_schema=False)
+    store.upgrade()
+    store.close()
+    return url
+
+
+def one_round(row: tuple[str, str, str], server: Any, messages: int, folder: Path) -> tuple[float, ...]:
+    from cloudmesh_actors import settings, store
+
+    _, kind, store_url = row
+    folder.mkdir(exist_ok=True)
+    os.environ |= {"CLOUDMESH_BROKER_URL": server.url, "CLOUDMESH_LOG_DIR": str(folder)}
+    os.environ.pop("CLOUDMESH_STORE_URL", None)
+    if store_url:
+        os.environ["CLOUDMESH_STORE_URL"] = store_url
+    store.reset()
+    settings.reset()
+    server.wipe()
+    rate, cpu, send = throughput(kind, server.url, messages, folder)
+    server.wipe()
+    waits, idle = latency(kind, server.url, folder)
+    return rate, cpu, send, statistics.median(waits), max(waits), idle * 100
+
+
+def show(results: dict[tuple[str, str, str], list[tuple[float, ...]]], rounds: int, messages: int) -> None:
+    print(f"{rounds} rounds of {messages} tasks, {os.cpu_count()} cores, load of the machine {os.getloadavg()[0]:.1f}")
+    print(f"{'':34}{'tasks/s':>9}{'CPU/task':>10}{'send()':>8}{'send to start, ms':>21}{'idle':>8}")
+    print(f"{'':34}{'':>9}{'us':>10}{'ms':>8}{'median':>12}{'longest':>9}{'% core':>8}")
+    for (name, kind, store), rows in results.items():
+        label = f"{name}, {'plain Dramatiq' if kind == 'plain' else 'jobs' + (' in PostgreSQL' if store else '')}"
+        rate, cpu, send, median, longest, idle = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"{label:34}{rate:9.0f}{cpu:10.0f}{send:8.2f}{median:12.1f}{longest:9.1f}{idle:8.2f}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        be_worker(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--messages", type=int, default=4000)
+    parser.add_argument("--brokers", nargs="+", default=["valkey", "rabbitmq"], choices=["valkey", "rabbitmq"])
+    parser.add_argument("--postgresql", action="store_true", help="also with PostgreSQL as store")
+    given = parser.parse_args()
+    compete(given.rounds, given.messages, given.brokers, given.postgresql)
