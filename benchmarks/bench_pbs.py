@@ -79,7 +79,8 @@ def _job(number: int, rng: random.Random, times: Callable[[int], str]) -> tuple[
     }
     job["Error_Path"] = f"login1.example.org:/home/{user}/runs/{name}.e{number}"
     if state in "RC":
-        job["exec_host"] = "+".join(f"i{rng.randrange(1, 1000):03d}/{slot}" for slot in range(ppn))
+        host = f"i{rng.randrange(1, 1000):03d}"
+        job["exec_host"] = "+".join(f"{host}/{slot}" for slot in range(ppn))
     job |= {"Hold_Types": "n", "Join_Path": "oe", "Keep_Files": "n", "Mail_Points": "a", "mtime": times(began + 60)}
     job["Output_Path"] = f"login1.example.org:/home/{user}/runs/{name}.o{number}"
     job |= {"Priority": "0", "qtime": times(began), "Rerunable": "True", "Resource_List.mem": f"{ppn * 2}gb"}

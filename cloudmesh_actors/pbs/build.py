@@ -62,7 +62,7 @@ class Builder:
             sum([slots for _, slots in nodes]) if nodes else _cpus_asked(get),
             values.size(get("Resource_List.mem")),
             values.size(get("resources_used.mem")),
-            values.duration(get("Resource_List.walltime")),
+            values.duration_asked(get("Resource_List.walltime")),
             values.duration(get("resources_used.walltime")),
             submitted,
             started,

@@ -25,7 +25,7 @@ REMEMBERED = 4096
 
 _DURATION = re.compile(r"(?:([0-9]+)-)?([0-9]+(?::[0-9]+){0,3})(?:\.[0-9]*)?")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*([kmgtpe]?)([bw]?)", re.IGNORECASE)
-_HOUR = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([ 0-9][0-9]) ([0-9]{2}):: ([0-9]{4})")
+_MINUTE = re.compile(r"[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([ 0-9][0-9]) ([0-9]{2}):([0-9]{2}): ([0-9]{4})")
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)|\*([0-9]+))?")
 _NCPUS = re.compile(r"(?:^|:)ncpus=([0-9]+)")
 _PPN = re.compile(r":ppn=([0-9]+)")
@@ -56,6 +56,10 @@ def duration(text: str | None) -> int | None:
     if minute is not None and second is not None and text[-6::3] == "::" and hours.isdecimal():
         return _bounded(int(hours) * 3600 + minute * 60 + second)
     return _unusual_duration(text)
+
+
+#: The same for walltimes that are asked for, of which there are few different ones.
+duration_asked = lru_cache(REMEMBERED)(duration)
 
 
 @lru_cache(REMEMBERED)
@@ -99,9 +103,9 @@ def moment(text: str | None, zone: tzinfo) -> int | None:
         return None
     if text.isdecimal():
         return _within_time(int(text)) or None
-    minute, second = _SIXTY.get(text[14:16]), _SIXTY.get(text[17:19])
-    if minute is not None and second is not None and len(text) == _CTIME_LENGTH:
-        return _hour(text[:14] + text[16:17] + text[19:], zone) + minute * 60 + second
+    second = _SIXTY.get(text[17:19])
+    if second is not None and len(text) == _CTIME_LENGTH:
+        return _minute(text[:17] + text[19:], zone) + second
     if text.lower() in NOTHING:
         return None
     raise ValueError(f"{_shown(text)} is not a time")
@@ -114,13 +118,14 @@ def _within_time(seconds: int) -> int:
 
 
 @lru_cache(REMEMBERED)
-def _hour(text: str, zone: tzinfo) -> int:
-    """Seconds since the epoch of an hour: `Sun Nov 22 12:: 2026`."""
-    match = _HOUR.fullmatch(text)
+def _minute(text: str, zone: tzinfo) -> int:
+    """Seconds since the epoch of a minute: `Sun Nov 22 12:31: 2026`."""
+    match = _MINUTE.fullmatch(text)
     if match is None or match[1] not in _MONTHS:
-        raise ValueError(f"{_shown(text)} is not an hour of a day")
-    month, day, hour, year = match.groups()
-    return int(datetime(int(year), _MONTHS.index(month) + 1, int(day), int(hour), tzinfo=zone).timestamp())
+        raise ValueError(f"{_shown(text)} is not a minute of a day")
+    month, *numbers = match.groups()
+    day, hour, minute, year = map(int, numbers)
+    return int(datetime(year, _MONTHS.index(month) + 1, day, hour, minute, tzinfo=zone).timestamp())
 
 
 def hosts(text: str, *, counted: bool = False) -> list[Slots]:
@@ -130,15 +135,29 @@ def hosts(text: str, *, counted: bool = False) -> list[Slots]:
     many there are after a star (`i1/0*2`), vnodes their resources (`(i1:ncpus=2+i2:ncpus=1)`). Slurm's wrapper writes
     the count where the others write the number: these are `counted`.
     """
-    held: dict[str, int] = {}
+    host, _, slots = text.partition("/")
+    again = f"+{host}/"
     is_plain = not ("(" in text or ":" in text or " " in text)
+    if (
+        is_plain
+        and not counted
+        and "+" not in host
+        and host
+        and slots[-1:].isdecimal()
+        and slots.replace(again, "").isdecimal()
+    ):
+        return [Slots(host, slots.count(again) + 1)]
+    held: dict[str, int] = {}
     for chunk in text.split("+"):
         host, slash, slots = chunk.partition("/")
-        if not (is_plain and host and slots.isdecimal()):
-            host, count = _host(host, slots if slash else None)
+        number, star, count = slots.partition("*")
+        if not (is_plain and host and number.isdecimal() and (count.isdecimal() or not star)):
+            host, here = _host(host, slots if slash else None)
+        elif star or counted:
+            here = _bounded(int(count or number))
         else:
-            count = _bounded(int(slots)) if counted else 1
-        held[host] = held.get(host, 0) + count
+            here = 1
+        held[host] = held.get(host, 0) + here
     return list(map(Slots._make, held.items()))
 
 
