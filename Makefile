@@ -28,7 +28,7 @@ READY := $(VENV)/.ready
 READY_FOR_TESTS := $(VENV)/.ready-for-tests
 endif
 
-SERVERS_OF_TESTS := openipmi ipmitool freeipmi-tools redis-server rabbitmq-server openssh-server postgresql slurm-wlm slurm-wlm-torque munge
+SERVERS_OF_TESTS := openipmi ipmitool freeipmi-tools redis-server rabbitmq-server openssh-server postgresql slurm-wlm slurm-wlm-torque munge chromium
 
 ##@ Set-up
 .PHONY: setup

@@ -27,6 +27,7 @@ DEFAULT_THREADS = "8"
 DEFAULT_PREFETCH = "128 launcher=8 provisioner=8 rack=8"
 DEFAULT_TIME_LIMITS = "600 launcher=1500 provisioner=1500"
 DEFAULT_RETRIES = "3"
+DEFAULT_MESSAGE_BYTES = 1_000_000
 
 
 def _absolute(path: Path) -> Path:
@@ -102,7 +103,28 @@ class Settings(BaseSettings):
     )
     web_host: str = Field(default="127.0.0.1", min_length=1, description="The address the web console listens on.")
     web_port: int = Field(default=5000, ge=1, le=65_535, description="The port the web console listens on.")
+    web_token_file: AbsolutePath | None = Field(
+        default=None,
+        description="A file with the console's token, which only its owner may read. "
+        "Needed when others can reach WEB_HOST.",
+    )
+    web_allowed_hosts: str = Field(
+        default="", description="Names, beside this host's, under which browsers may ask for the console."
+    )
+    web_read_only: bool = Field(default=False, description="Whether the console shows everything and changes nothing.")
     quorum_queues: bool = Field(default=False, description="Whether queues on RabbitMQ are replicated quorum queues.")
+
+    message_max_bytes: ByteSize = Field(
+        default=ByteSize(DEFAULT_MESSAGE_BYTES),
+        ge=10_000,
+        description="The longest message (`1MB`): a longer one is not sent, and set aside when it comes.",
+    )
+    signing_key_file: AbsolutePath | None = Field(
+        default=None, description="A file with the key that signs messages; with it, unsigned ones are set aside."
+    )
+    signing_old_key_file: AbsolutePath | None = Field(
+        default=None, description="A file with the key from before, whose messages are still accepted."
+    )
 
     workers: Annotated[str, AfterValidator(_workers)] = Field(
         default="launcher=2 provisioner=2 pbs=1 rain=1 rack=1",
@@ -143,6 +165,9 @@ class Settings(BaseSettings):
     )
     power_deadline: Seconds = Field(
         default=60.0, description="Seconds until a node has to be seen in the power state asked for."
+    )
+    lease_ttl: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] = Field(
+        default=60.0, description="Seconds after which the lease of a job whose worker died can be taken by another."
     )
     sensors_interval: float = Field(
         default=300.0,
@@ -188,6 +213,12 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"{variable(url_name)} holds a password, and {variable(file_name)} is set too; keep one"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _an_old_key_has_a_successor(self) -> Settings:
+        if self.signing_old_key_file and not self.signing_key_file:
+            raise ValueError(f"{variable('signing_old_key_file')} is set, but {variable('signing_key_file')} is not")
         return self
 
     @property
