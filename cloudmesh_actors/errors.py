@@ -5,6 +5,7 @@
     CloudmeshError
     ├── SettingsError                 a setting is missing, unreadable or wrong
     ├── SiteError                     the site file is wrong: file, line and key
+    │   └── RecipeError               a recipe is wrong
     ├── NodeSetError                  a node set cannot be read: the faulty part
     ├── ArgumentError                 what was to be sent is wrong, and was not sent
     │   ├── UnknownActor
@@ -26,7 +27,10 @@
         ├── ProtocolError             kind "protocol"
         ├── DeadlineExceeded          kind "deadline"
         ├── Unsupported               kind "unsupported"
-        └── OutcomeUnknown            kind "unknown": a worker died in mid-command; look before repeating
+        ├── OutcomeUnknown            kind "unknown": a worker died in mid-command; look before repeating
+        ├── ScriptFailed              kind "script": a recipe's script did not end well
+        ├── LeaseHeld                 kind "lease_held": another job works on the node
+        └── LeaseLost                 kind "lease_lost": the right to change the node ended; nothing more is sent
 """
 
 from __future__ import annotations
@@ -50,6 +54,16 @@ class SiteError(CloudmeshError):
         self.file, self.line, self.key, self.reason = file, line, key, message
         where = f"{file}" + (f":{line}" if line else "") if file else ""
         super().__init__(": ".join(part for part in (where, key, message) if part))
+
+
+class RecipeError(SiteError):
+    """A recipe of the launcher is wrong; the others can be used."""
+
+    def __init__(
+        self, message: str, *, recipe: str, file: Path | None = None, line: int | None = None, key: str = ""
+    ) -> None:
+        self.recipe = recipe
+        super().__init__(message, file=file, line=line, key=key)
 
 
 class NodeSetError(CloudmeshError):
@@ -160,3 +174,21 @@ class OutcomeUnknown(NodeError):
     """A worker died in mid-command: whether it was carried out is not known."""
 
     kind = "unknown"
+
+
+class LeaseHeld(NodeError):
+    """Another job works on the node."""
+
+    kind = "lease_held"
+
+
+class LeaseLost(NodeError):
+    """The right to change the node ended before the work on it did."""
+
+    kind = "lease_lost"
+
+
+class ScriptFailed(NodeError):
+    """A recipe's script ended badly, took too long or was killed."""
+
+    kind = "script"
