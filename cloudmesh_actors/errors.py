@@ -27,6 +27,8 @@
         ├── ProtocolError             kind "protocol"
         ├── DeadlineExceeded          kind "deadline"
         ├── Unsupported               kind "unsupported"
+        ├── NotFound                  kind "not_found": a server has no such system or profile
+        ├── Refused                   kind "refused": a server would not or could not do it, and says why
         ├── OutcomeUnknown            kind "unknown": a worker died in mid-command; look before repeating
         ├── ScriptFailed              kind "script": a recipe's script did not end well
         ├── LeaseHeld                 kind "lease_held": another job works on the node
@@ -168,6 +170,18 @@ class Unsupported(NodeError):
     """The node's hardware has no such function."""
 
     kind = "unsupported"
+
+
+class NotFound(NodeError):
+    """The server has no such system or profile."""
+
+    kind = "not_found"
+
+
+class Refused(NodeError):
+    """The server understood, and would not or could not do it."""
+
+    kind = "refused"
 
 
 class OutcomeUnknown(NodeError):

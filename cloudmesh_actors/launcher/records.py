@@ -1,0 +1,276 @@
+"""What the store keeps of launches: one row for each server, with the output of its script."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from cloudmesh_actors import settings, steps, store
+from cloudmesh_actors.launcher.model import ENDED, Launch, LaunchState, Stat, Value
+from cloudmesh_actors.steps import State
+from cloudmesh_actors.store import Store
+
+#: Rows deleted in one transaction, so that others get their turn.
+FORGOTTEN_AT_ONCE = 500
+
+table = sa.Table(
+    "launcher_launches",
+    store.metadata,
+    sa.Column("step_id", sa.String(64), primary_key=True),
+    sa.Column("job_id", sa.String(64), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),  # its place among the job's launches
+    sa.Column("recipe", sa.String(64), nullable=False),
+    sa.Column("server", sa.String(255), nullable=False),
+    sa.Column("parameters", sa.Text, nullable=False),  # JSON
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("error_kind", sa.String(32)),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("started_at", sa.Double),
+    sa.Column("ended_at", sa.Double),
+    sa.Column("worker", sa.String(128)),
+    sa.Column("script", sa.String(80)),  # the name under which its script was started, written down before
+    sa.Column("place", sa.String(300)),  # where the script runs
+    sa.Column("output", sa.Text),
+    sa.Index("ix_launcher_launches_created", "created_at", "job_id", "number"),
+    sa.Index("ix_launcher_launches_job", "job_id", "number"),
+    sa.Index("ix_launcher_launches_state", "state"),
+    sa.Index("ix_launcher_launches_server", "server"),
+    sa.Index("ix_launcher_launches_stat", "recipe", "server", "state"),
+)
+
+_t, _s = table.c, steps.steps.c
+
+_OPEN = _t.state.in_([state for state in LaunchState if state not in ENDED])
+
+#: The state, also of a launch whose step ended without its knowing: aborted in the queue, or set aside.
+_state = sa.case(
+    (sa.and_(_OPEN, _s.state == State.ABORTED), LaunchState.ABORTED.value),
+    (sa.and_(_OPEN, _s.state == State.FAILED), LaunchState.ERROR.value),
+    else_=_t.state,
+)
+_ended_at = sa.func.coalesce(_t.ended_at, _s.ended_at)
+_COLUMNS = (
+    _t.step_id, _t.job_id, _t.recipe, _t.server, _t.parameters, _state.label("state"),
+    sa.func.coalesce(_t.error, _s.error).label("error"), _t.created_at, _t.started_at, _ended_at.label("ended_at"),
+    _t.worker,
+)  # fmt: skip
+_JOINED = table.outerjoin(steps.steps, _s.id == _t.step_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What is known of a launch that a worker takes up: how it ended, or under which name its script was started.
+
+    `script` is None while no script was started; `place` is where it was.
+    """
+
+    state: LaunchState
+    error: str | None = None
+    error_kind: str | None = None
+    script: str | None = None
+    place: str | None = None
+
+
+def add(
+    job_id: str,
+    recipe: str,
+    parameters: dict[str, Value],
+    servers: Sequence[tuple[str, str]],
+    to: Store | None = None,
+) -> None:
+    """Record the launches of a job as queued; `servers` are pairs of step id and server. One that is there stays."""
+    target = to or store.current()
+    same = {"job_id": job_id, "recipe": recipe, "parameters": orjson.dumps(parameters).decode(),
+            "state": LaunchState.QUEUED.value, "created_at": time.time()}  # fmt: skip
+    rows = [
+        {**same, "number": number, "step_id": step_id, "server": server}
+        for number, (step_id, server) in enumerate(servers)
+    ]
+    with target.write() as connection:
+        connection.execute(target.insert(table).on_conflict_do_nothing(), rows)
+
+
+def begin(step_id: str, worker: str, to: Store | None = None) -> Begun:
+    """Record that a worker has taken up a launch; what is known of it from before."""
+    ours = _t.step_id == step_id
+    with (to or store.current()).write() as connection:
+        query = sa.select(_t.state, _t.error, _t.error_kind, _t.script, _t.place).where(ours)
+        row = connection.execute(query).one()
+        begun = Begun(LaunchState(row.state), row.error, row.error_kind, row.script, row.place)
+        if begun.state not in ENDED:
+            state = LaunchState.DEPLOY if begun.script else LaunchState.RUNNING
+            started = sa.func.coalesce(_t.started_at, time.time())
+            new = {"state": state.value, "worker": worker, "started_at": started}
+            connection.execute(sa.update(table).where(ours).values(new))
+    return begun
+
+
+def deploying(step_id: str, script: str, place: str, to: Store | None = None) -> None:
+    """Record, durably, that a script is about to be started. Call it before."""
+    new = {"state": LaunchState.DEPLOY.value, "script": script, "place": place}
+    with (to or store.current()).write(durable=True) as connection:
+        connection.execute(sa.update(table).where(_t.step_id == step_id).values(new))
+
+
+def printed(step_id: str, text: str, to: Store | None = None) -> None:
+    """Record the output so far."""
+    with (to or store.current()).write() as connection:
+        connection.execute(sa.update(table).where(_t.step_id == step_id, _OPEN).values(output=text))
+
+
+def end(
+    step_id: str,
+    state: LaunchState,
+    *,
+    error: str | None = None,
+    error_kind: str | None = None,
+    output: str | None = None,
+    to: Store | None = None,
+) -> None:
+    """Record how a launch ended; the first word counts. Without `output`, what was recorded stays."""
+    new: dict[str, Any] = {"state": state.value, "error": error, "error_kind": error_kind, "ended_at": time.time()}
+    if output is not None:
+        new["output"] = output
+    with (to or store.current()).write() as connection:
+        connection.execute(sa.update(table).where(_t.step_id == step_id, _OPEN).values(new))
+
+
+def launches(
+    *,
+    job: str | None = None,
+    recipe: str | None = None,
+    server: str | None = None,
+    state: LaunchState | str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+    of: Store | None = None,
+) -> list[Launch]:
+    """Launches, the latest job first, and each job's in the order of its servers.
+
+    Args:
+        job: the whole id of a job.
+        before: the step id of the last launch of the page before.
+    """
+    query = sa.select(*_COLUMNS).select_from(_JOINED)
+    for column, value in ((_t.job_id, job), (_t.recipe, recipe), (_t.server, server)):
+        query = query if value is None else query.where(column == value)
+    if state is not None:
+        query = query.where(_state == LaunchState(state).value)
+    query = query.order_by(_t.created_at.desc(), _t.job_id, _t.number).limit(limit)
+    with (of or store.current()).read() as connection:
+        if before is not None:
+            query = query.where(_after(connection, before))
+        return [_launch(row) for row in connection.execute(query)]
+
+
+def get(step_id: str, of: Store | None = None) -> Launch | None:
+    """One launch; None when there is no such."""
+    query = sa.select(*_COLUMNS).select_from(_JOINED).where(_t.step_id == step_id)
+    with (of or store.current()).read() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else _launch(row)
+
+
+def output(step_id: str, of: Store | None = None) -> str:
+    """What a launch's script printed, without control characters: the beginning and the end if it was long."""
+    with (of or store.current()).read() as connection:
+        return connection.scalar(sa.select(_t.output).where(_t.step_id == step_id)) or ""
+
+
+def counts(job: str, of: Store | None = None) -> dict[LaunchState, int]:
+    """How many launches of a job are in each state."""
+    query = sa.select(_state, sa.func.count()).select_from(_JOINED).where(_t.job_id == job).group_by(_state)
+    with (of or store.current()).read() as connection:
+        return {LaunchState(state): count for state, count in connection.execute(query)}
+
+
+def stats(of: Store | None = None) -> list[Stat]:
+    """How many launches of each recipe are in which state on each server, and how long they took."""
+    took = _ended_at - _t.started_at
+    columns = (
+        _t.recipe, _t.server, _state.label("state"), sa.func.count().label("launches"), sa.func.min(took).label("low"),
+        sa.func.avg(took).label("mean"), sa.func.max(took).label("high"), sa.func.max(_t.created_at).label("latest"),
+    )  # fmt: skip
+    query = sa.select(*columns).select_from(_JOINED).group_by(_t.recipe, _t.server, _state)
+    with (of or store.current()).read() as connection:
+        rows = connection.execute(query.order_by(_t.recipe, _t.server, _state)).all()
+    return [
+        Stat(
+            row.recipe, row.server, LaunchState(row.state), row.launches, row.low, row.mean, row.high, _time(row.latest)
+        )
+        for row in rows
+    ]
+
+
+def reset(of: Store | None = None) -> int:
+    """Forget the launches that have ended. Returns how many."""
+    return _forget(of or store.current(), sa.true())
+
+
+def prune(now: float | None = None, of: Store | None = None) -> int:
+    """Forget launches that ended longer ago than jobs are kept. Returns how many."""
+    oldest = (time.time() if now is None else now) - settings.current().job_keep_days * 86_400
+    return _forget(of or store.current(), _ended_at < oldest)
+
+
+def left_alone(of: Store | None = None) -> list[str]:
+    """Launches whose script may still run although their step has ended: who aborted them could not reach it."""
+    gone = sa.and_(_OPEN, _t.script.is_not(None), _s.state.in_([*steps.ENDED]))
+    with (of or store.current()).read() as connection:
+        return list(connection.scalars(sa.select(_t.step_id).select_from(_JOINED).where(gone).order_by(_t.created_at)))
+
+
+def _forget(target: Store, which: sa.ColumnElement[bool]) -> int:
+    ended = _state.in_([state.value for state in ENDED])
+    chosen = sa.select(_t.step_id).select_from(_JOINED).where(ended, which).limit(FORGOTTEN_AT_ONCE)
+    forgotten = 0
+    while True:
+        with target.write() as connection:
+            ids = connection.scalars(chosen).all()
+            connection.execute(sa.delete(table).where(_t.step_id.in_(ids)))
+        forgotten += len(ids)
+        if len(ids) < FORGOTTEN_AT_ONCE:
+            return forgotten
+
+
+def _after(connection: Connection, step_id: str) -> sa.ColumnElement[bool]:
+    """What comes after a launch in the order of `launches`; everything when that launch was forgotten."""
+    last = connection.execute(sa.select(_t.created_at, _t.job_id, _t.number).where(_t.step_id == step_id)).one_or_none()
+    if last is None:
+        return sa.true()
+    same_time = _t.created_at == last.created_at
+    return sa.or_(
+        _t.created_at < last.created_at,
+        sa.and_(same_time, _t.job_id > last.job_id),
+        sa.and_(same_time, _t.job_id == last.job_id, _t.number > last.number),
+    )
+
+
+def _launch(row: Any) -> Launch:
+    return Launch(
+        step_id=row.step_id, job_id=row.job_id, recipe=row.recipe, server=row.server,
+        parameters=orjson.loads(row.parameters), state=LaunchState(row.state), error=row.error,
+        created_at=_time(row.created_at), started_at=_maybe(row.started_at), ended_at=_maybe(row.ended_at),
+        worker=row.worker,
+    )  # fmt: skip
+
+
+def _stat(row: Any) -> Stat:
+    state, latest = LaunchState(row.state), _time(row.latest)
+    return Stat(row.recipe, row.server, state, row.launches, row.low, row.mean, row.high, latest)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _maybe(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _time(seconds)
