@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 FLEET := $(BIN)/python -P -m workers
 
 # SITE=, LOG_DIR=, ... on the command line or in the environment set CLOUDMESH_SITE, CLOUDMESH_LOG_DIR, ...
-SETTINGS := SITE LOG_DIR STATE_DIR BROKER_URL BROKER_PASSWORD_FILE STORE_URL STORE_PASSWORD_FILE WORKERS THREADS WEB_PORT
+SETTINGS := SITE LOG_DIR STATE_DIR BROKER_URL BROKER_PASSWORD_FILE STORE_URL STORE_PASSWORD_FILE WORKERS THREADS WEB_HOST WEB_PORT
 define export-setting
 ifneq ($$($(1)),)
 export CLOUDMESH_$(1) := $$($(1))
@@ -26,9 +26,10 @@ $(foreach setting,$(SETTINGS),$(eval $(call export-setting,$(setting))))
 ifneq ($(SETUP),no)
 READY := $(VENV)/.ready
 READY_FOR_TESTS := $(VENV)/.ready-for-tests
+READY_FOR_COBBLER := $(VENV)/.ready-for-cobbler
 endif
 
-SERVERS_OF_TESTS := openipmi ipmitool freeipmi-tools redis-server rabbitmq-server openssh-server postgresql slurm-wlm slurm-wlm-torque munge chromium
+SERVERS_OF_TESTS := openipmi ipmitool freeipmi-tools redis-server rabbitmq-server openssh-server postgresql slurm-wlm slurm-wlm-torque munge fence-agents rsync libmagic1 chromium
 
 ##@ Set-up
 .PHONY: setup
@@ -43,8 +44,11 @@ $(VENV)/.ready-for-tests: requirements-dev.lock $(VENV)/.ready
 	@bin/setup $(VENV) $(PYTHON) requirements.lock requirements-dev.lock
 	@touch $@
 
+$(VENV)/.ready-for-cobbler: requirements-cobbler.lock $(VENV)/.ready
+	@bin/setup-cobbler $(VENV) requirements-cobbler.lock && touch $@
+
 ##@ The fleet
-.PHONY: workers-up workers-down workers-restart workers-status workers-clean logs up down
+.PHONY: workers-up workers-down workers-restart workers-status workers-clean logs web-up web-down up down
 workers-up: $(READY) ## start what is down: broker, workers, beat; wait until all are ready
 	@$(FLEET) up
 
@@ -63,9 +67,16 @@ workers-clean: $(READY) ## stop everything, delete this fleet's logs and pid fil
 logs: $(READY) ## follow the logs; W="rack l1" for some workers only
 	@$(BIN)/cm-actors logs --follow $(W)
 
-up: workers-up ## everything there is: the same as workers-up
+web-up: $(READY) ## start the web console on http://127.0.0.1:5000, and the fleet if it is down
+	@$(FLEET) web-up
 
-down: workers-down ## the same as workers-down
+web-down: $(READY) ## stop the web console alone
+	@$(FLEET) web-down
+
+up: $(READY) ## everything there is: broker, workers, beat and the web console
+	@$(FLEET) up --web
+
+down: workers-down ## stop everything; the same as workers-down
 
 ##@ A look around
 .PHONY: demo demo-down
@@ -82,7 +93,7 @@ DEMO := env $(SETTINGS:%=--unset=CLOUDMESH_%) CLOUDMESH_LOG_DIR=logs/demo
 
 ##@ Development
 .PHONY: test lint lock
-test: $(READY_FOR_TESTS) ## install the servers that tests need, then lint and run all tests
+test: $(READY_FOR_TESTS) $(READY_FOR_COBBLER) ## install the servers that tests need, then lint and run all tests
 	@bin/debian-packages $(SERVERS_OF_TESTS)
 	@$(MAKE) lint
 	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile $(T)
@@ -96,7 +107,7 @@ lock: ## pin the newest packages that setup.cfg allows (needs uv)
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --upgrade --universal --python-version 3.11 setup.cfg --extra postgresql --output-file requirements.lock
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --upgrade --universal --python-version 3.11 setup.cfg --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 
-bench-%: $(READY_FOR_TESTS) ## run one benchmark: benchmarks/bench_NAME.py
+bench-%: $(READY_FOR_TESTS) $(READY_FOR_COBBLER) ## run one benchmark: benchmarks/bench_NAME.py
 	@$(BIN)/python benchmarks/bench_$*.py
 
 .PHONY: help

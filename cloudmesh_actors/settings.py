@@ -163,11 +163,30 @@ class Settings(BaseSettings):
     batch_deadline: Seconds = Field(
         default=60.0, description="Seconds one command on a batch server's login host may take."
     )
+    cobbler_deadline: Seconds = Field(
+        default=30.0, description="Seconds a Cobbler may take for one answer; longer where it asks a BMC."
+    )
+    deploy_start_deadline: Seconds = Field(
+        default=900.0, description="Seconds from power-on until a node's installer has to have begun."
+    )
+    deploy_install_deadline: Seconds = Field(
+        default=5400.0, description="Seconds that the installation of a node may take."
+    )
     power_deadline: Seconds = Field(
         default=60.0, description="Seconds until a node has to be seen in the power state asked for."
     )
     lease_ttl: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] = Field(
         default=60.0, description="Seconds after which the lease of a job whose worker died can be taken by another."
+    )
+    launch_delay: float = Field(
+        default=3.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds that a script takes on a simulated server.",
+    )
+    launch_failures: float = Field(
+        default=0.0, ge=0, le=1, description="How many scripts fail on simulated servers: 0 for none, 1 for all."
     )
     sensors_interval: float = Field(
         default=300.0,

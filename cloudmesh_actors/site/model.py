@@ -27,6 +27,11 @@ SimulatedFault = Literal["silent", "wrong-password", "no-reading", "hot", "sessi
 BatchDialect = Literal["torque-xml", "torque-text", "openpbs-json", "openpbs-text", "slurm"]
 BatchFault = Literal["away", "slow", "truncated", "garbage", "denied", "empty"]
 
+#: What a simulated Cobbler can be told to suffer from.
+CobblerFault = Literal[
+    "away", "slow", "denied", "power-fails", "power-stuck", "install-never-starts", "install-never-ends"
+]
+
 
 #: Where OpenSSH keeps the host keys that its user trusts.
 DEFAULT_KNOWN_HOSTS = Path(os.path.expanduser("~/.ssh/known_hosts"))  # noqa: PTH111
@@ -106,7 +111,11 @@ class BatchServer:
 
 @dataclass(frozen=True, slots=True)
 class Cobbler:
-    """A Cobbler server's XML-RPC interface, and the nodes that it installs."""
+    """A Cobbler server's XML-RPC interface, and the nodes that it installs.
+
+    `ca_file` holds the authorities that sign its certificate (None: the system's), `deadline` the seconds one answer
+    may take (None: the setting's). `fault` is a simulated Cobbler's.
+    """
 
     name: str
     url: str
@@ -114,6 +123,9 @@ class Cobbler:
     password: Secret = field(default_factory=lambda: Secret(""))
     systems: tuple[str, ...] = ()
     driver: CobblerDriver = "cobbler"
+    ca_file: Path | None = None
+    deadline: float | None = None
+    fault: CobblerFault | None = None
 
 
 @dataclass(frozen=True, slots=True)

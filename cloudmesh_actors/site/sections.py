@@ -20,6 +20,7 @@ from cloudmesh_actors.site.model import (
     Cluster,
     Cobbler,
     CobblerDriver,
+    CobblerFault,
     Host,
     HostDriver,
     Image,
@@ -51,7 +52,7 @@ KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("host", "port", "user", "key_file", "known_hosts", "jump", "driver", "max_age"),
             *("dialect", "seed", "fault"),
         ),
-        "cobblers": ("url", "user", "password", "systems", "driver"),
+        "cobblers": ("url", "user", "password", "systems", "driver", "ca_file", "deadline", "fault"),
         "hosts": ("address", "port", "user", "key_file", "known_hosts", "jump", "driver"),
         "images": ("cobbler_profile",),
     }
@@ -203,9 +204,21 @@ def read_cobblers(section: Fields) -> Iterator[Cobbler]:
         driver: CobblerDriver = fields.choice("driver", CobblerDriver, "cobbler")
         if driver == "cobbler":
             fields.require("url", "user", "password")
+            _refuse(fields, ("fault",), "is for the driver simulator only")
         systems = fields.node_set("systems")
         claims.take(dict(zip(systems, systems, strict=True)), fields.key("systems"), fields.line_of("systems"))
-        yield Cobbler(name, _read_url(fields), fields.text("user"), fields.password("password"), systems, driver)
+        fault: CobblerFault = fields.choice("fault", CobblerFault, "away")
+        yield Cobbler(
+            name,
+            url=_read_url(fields),
+            user=fields.text("user"),
+            password=fields.password("password"),
+            systems=systems,
+            driver=driver,
+            ca_file=fields.file("ca_file"),
+            deadline=fields.seconds("deadline", None),
+            fault=fault if "fault" in fields else None,
+        )
 
 
 def _read_url(fields: Fields) -> str:
