@@ -10,8 +10,13 @@ from typing import Any
 
 import orjson
 from dramatiq.encoder import Encoder, MessageData
+from dramatiq.errors import DecodeError
+from dramatiq.message import Message, get_encoder
 
+from cloudmesh_actors.broker import signing
+from cloudmesh_actors.broker.signing import Keys
 from cloudmesh_actors.errors import ArgumentError
+from cloudmesh_actors.settings import DEFAULT_MESSAGE_BYTES
 
 #: A message's fields and their types, as Dramatiq's `Message` declares them.
 FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -31,12 +36,18 @@ NUMERIC_OPTIONS = ("eta", "retries", "max_retries", "min_backoff", "max_backoff"
 NAMES = {"queue_name": 64, "actor_name": 128, "message_id": 64}
 NAME_OPTIONS = {"root": 64, "parent": 64, "retry_of": 64}
 
-#: The longest message: brokers, logs and memory are not made for more. In bytes.
-MAX_BYTES = 1_000_000
+#: The longest message unless the settings say otherwise: brokers, logs and memory are not made for more. In bytes.
+MAX_BYTES = DEFAULT_MESSAGE_BYTES
 
 
 class StrictEncoder(Encoder):
-    """orjson, and a check of the shape."""
+    """orjson, a check of the shape and, with keys, a signature.
+
+    Without keys a signature is not looked at, so that senders may begin to sign before workers look.
+    """
+
+    def __init__(self, keys: Keys | None = None, max_bytes: int = MAX_BYTES) -> None:
+        self._keys, self.max_bytes = keys, max_bytes
 
     def encode(self, data: MessageData) -> bytes:
         """The message's fields as JSON. Raises ArgumentError for what JSON does not have, and for what is too long."""
@@ -44,19 +55,51 @@ class StrictEncoder(Encoder):
             encoded = orjson.dumps(data, option=orjson.OPT_NON_STR_KEYS)
         except TypeError as error:
             raise ArgumentError(f"{data['actor_name']}: an argument is not JSON: {error}.") from None
-        if len(encoded) > MAX_BYTES:
+        if self._keys is not None:
+            encoded = self._keys.sign(encoded)
+        if len(encoded) > self.max_bytes:
             raise ArgumentError(
-                f"{data['actor_name']}: its arguments take {len(encoded):,} bytes, {MAX_BYTES:,} at most."
+                f"{data['actor_name']}: its arguments take {len(encoded):,} bytes, {self.max_bytes:,} at most."
             )
         return encoded
 
     def decode(self, data: bytes) -> MessageData:
         """The message's fields. Raises for anything else; Dramatiq makes a DecodeError of it."""
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"{len(data):,} bytes are too many")
-        fields = orjson.loads(data)
-        check_shape(fields)
-        return fields  # type: ignore[no-any-return]
+        if len(data) > self.max_bytes:
+            raise TooLong(len(data))
+        return fields_of(signing.unsigned(data) if self._keys is None else self._keys.opened(data))
+
+
+def longest() -> int:
+    """How long a body may be, in bytes."""
+    encoder = get_encoder()
+    return encoder.max_bytes if isinstance(encoder, StrictEncoder) else MAX_BYTES
+
+
+class TooLong(ValueError):
+    """A body longer than a message may be."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"{size:,} bytes are too many")
+
+
+def fields_of(body: bytes) -> MessageData:
+    """The fields of a message from its JSON. Raises ValueError or TypeError."""
+    fields = orjson.loads(body)
+    check_shape(fields)
+    return fields  # type: ignore[no-any-return]
+
+
+def read(body: bytes, queue: str) -> Message[Any]:
+    """The message in a body that was found in `queue` (as the broker names it, so perhaps with `.DQ`).
+
+    Raises:
+        DecodeError: it is none that may be run; its `error` says why.
+    """
+    message: Message[Any] = Message.decode(body)
+    if message.queue_name != queue:
+        raise DecodeError("moved", body, ValueError(f"it was sent to the queue {message.queue_name!r}"))
+    return message
 
 
 def check_shape(fields: Any) -> None:

@@ -19,10 +19,12 @@ class Repetitions(logging.Filter):
 
 
 class Expected(logging.Filter):
-    """Takes out tracebacks of errors that are a sentence: it is in the line that says how the run ended."""
+    """Takes out what the engine says itself: tracebacks of errors that are a sentence, and what was skipped."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is to be logged."""
+        if str(record.msg).startswith("Message %s was skipped"):
+            return False
         return not (record.exc_info and isinstance(record.exc_info[1], CloudmeshError | HandedBack))
 
 

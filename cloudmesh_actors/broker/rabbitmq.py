@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import pika
 from dramatiq.broker import Consumer, MessageProxy
-from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
-from dramatiq.common import current_millis, dq_name, q_name
-from dramatiq.errors import ConnectionClosed
+from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer, _RabbitmqMessage
+from dramatiq.common import current_millis, dq_name, q_name, xq_name
+from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.message import Message
 from pika.exceptions import AMQPError, UnroutableError
 
 from cloudmesh_actors import logs
+from cloudmesh_actors.broker import encoder
+from cloudmesh_actors.broker.aside import Fate, Judge, Stored, tell_unreadable
 
 #: How long a connection attempt may take, in seconds.
 CONNECT_TIMEOUT_S = 5
@@ -28,6 +32,9 @@ HEARTBEAT_S = 30
 
 #: Tries to publish a message: the connection may have been closed while it was idle, and then the queue be gone.
 PUBLISH_TRIES = 3
+
+#: AMQP's reply when a queue is not there.
+NOT_FOUND = 404
 
 #: What pika raises when RabbitMQ does not answer, or not as it should.
 ERRORS = (AMQPError, OSError)
@@ -77,6 +84,21 @@ class ConfirmingRabbitmqBroker(RabbitmqBroker):
             self.declare_queue(queue, ensure=True)
             ready, delayed, aside = self.get_queue_message_counts(queue)
         return ready, delayed, None, aside
+
+    def sift_aside(self, queue: str, judge: Judge) -> int:
+        """Have each message that was set aside judged; how many were dropped or requeued. Raises ConnectionClosed.
+
+        It takes them without acknowledging, on a connection of its own, and gives back what is kept, in its old place.
+        A new message is confirmed before the old one is acknowledged.
+        """
+        with self._connection_errors():
+            self.declare_queue(queue, ensure=True)
+            connection = pika.BlockingConnection(parameters=self.parameters)
+            with contextlib.closing(connection):
+                channel = connection.channel()
+                channel.confirm_delivery()
+                found = _aside(channel, queue)
+                return sum(_carry_out(channel, tag, queue, judge(stored)) for tag, stored in found)
 
     def ping(self) -> None:
         """Raises ConnectionClosed when RabbitMQ does not answer."""
@@ -132,11 +154,33 @@ class TaggedConsumer(_RabbitmqConsumer):
     open now: after a reconnect a late acknowledgement could take a stranger's tag and lose that message.
     """
 
+    def __init__(self, broker: Any, queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, timeout)
+        self._timeout_s = timeout / 1000
+        self._resting = False
+        self._back: deque[MessageProxy] = deque()
+
     def __next__(self) -> MessageProxy | None:
-        message: MessageProxy | None = super().__next__()
-        if message is not None:
-            message.cloudmesh_consumer = self  # type: ignore[attr-defined]
-        return message
+        with self._gone():
+            self._give_back()
+            if self._resting:
+                self.iterator = self.channel.consume(self.queue_name, inactivity_timeout=self._timeout_s)
+                self._resting = False
+            method, _, body = next(self.iterator)
+        return None if method is None else self._received(method, body)
+
+    def rest(self) -> None:
+        """Take no more, hand back what came and was not begun, keep the connection alive, wait. For a paused queue."""
+        with self._gone():
+            if not self._resting:
+                self.channel.cancel()
+                self._resting = True
+            self.connection.process_data_events(time_limit=self._timeout_s)
+            self._give_back()
+
+    def put_back(self, message: MessageProxy) -> None:
+        """Hand back a message that was not begun, soon: at once it would come back at once."""
+        self._back.append(message)
 
     def ack(self, message: MessageProxy) -> None:
         """Acknowledge, unless the message came over a connection that is gone (then it comes again)."""
@@ -164,10 +208,56 @@ class TaggedConsumer(_RabbitmqConsumer):
         if len(tags) < len(messages):
             log.info("messages.come_again", count=len(messages) - len(tags), reason="their connection is gone")
 
-    def _nack(self, tag: int) -> None:
-        """Dramatiq's consumer does this with what it cannot read."""
-        log.error("message.set_aside", queue=self.queue_name, reason="it cannot be read")
-        self.channel.basic_nack(tag, requeue=False)
+    def _received(self, method: Any, body: bytes) -> MessageProxy | None:
+        try:
+            message = encoder.read(body, self.queue_name)
+        except DecodeError as error:
+            tell_unreadable(self.queue_name, error)
+            self.channel.basic_nack(method.delivery_tag, requeue=False)
+            return None
+        proxy: MessageProxy = _RabbitmqMessage(method.redelivered, method.delivery_tag, message)
+        proxy.cloudmesh_consumer = self  # type: ignore[attr-defined]
+        return proxy
+
+    def _give_back(self) -> None:
+        if self._back:
+            back = [self._back.popleft() for _ in range(len(self._back))]
+            self._answer(back, partial(self.channel.basic_nack, requeue=True))
+
+    @contextlib.contextmanager
+    def _gone(self) -> Iterator[None]:
+        try:
+            yield
+        except (StopIteration, AssertionError, *ERRORS) as error:
+            if getattr(error, "reply_code", None) == NOT_FOUND:  # somebody deleted the queue
+                self.broker.queues_pending.add(q_name(self.queue_name))
+            raise ConnectionClosed(error) from None
+
+
+def _aside(channel: Any, queue: str) -> Iterator[tuple[int, Stored]]:
+    name = xq_name(queue)
+    for _ in range(channel.queue_declare(name, passive=True).method.message_count):
+        method, properties, body = channel.basic_get(name)
+        if method is None:  # they expire, and others may take them
+            break
+        headers = properties.headers or {}
+        at = next((death["time"] for death in headers.get("x-death") or [] if "time" in death), None)
+        yield method.delivery_tag, Stored(queue, "", body, len(body), None if at is None else _seconds(at), headers)
+    channel.basic_nack(0, multiple=True, requeue=True)
+
+
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _carry_out(channel: Any, tag: int, queue: str, fate: Fate | Message[Any]) -> int:
+    if fate is Fate.KEPT:
+        return 0
+    if isinstance(fate, Message):
+        properties = pika.BasicProperties(delivery_mode=2, priority=fate.options.get("broker_priority"))
+        channel.basic_publish("", queue, fate.encode(), properties, mandatory=True)
+    channel.basic_ack(tag)
+    return 1
 
 
 def _reason(error: Exception) -> Exception | str:

@@ -4,7 +4,8 @@ The keys are those of Dramatiq's own Redis broker, so a plain Dramatiq program c
 
 * each enqueue publishes on a channel that idle consumers listen to, so a task begins in milliseconds while an idle
   worker hardly wakes; one that missed a notification looks every `timeout`;
-* a fetch gives ids with bodies: a body that cannot be read is set aside, and takes nobody with it;
+* a fetch gives ids with bodies: a body that cannot be read is set aside, and takes nobody with it; one that is too long
+  is not even fetched;
 * heartbeats use the server's clock, and maintenance goes by a timer and over every queue, so that the messages of a
   dead worker are handed on in seconds, also on a queue that nobody else consumes;
 * what was fetched and not begun is handed back when the consumer closes, at the head of the queue; what a cut
@@ -32,6 +33,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cloudmesh_actors import logs
+from cloudmesh_actors.broker import encoder
+from cloudmesh_actors.broker.aside import Fate, Judge, Stored, tell_unreadable
 
 #: Without a heartbeat for this long, a worker counts as dead and its messages are handed on.
 HEARTBEAT_TIMEOUT_MS = 15_000
@@ -49,6 +52,9 @@ SET_ASIDE_KEPT_MS = 7 * 86_400_000
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
 
+#: Messages that were set aside are looked at so many at a time.
+ASIDE_AT_ONCE = 100
+
 #: Wait before the second and last try to send, in seconds: the server may just have been started anew.
 SEND_AGAIN_S = 0.2
 
@@ -62,6 +68,7 @@ if redis.call("hset", KEYS[2], ARGV[1], ARGV[2]) == 1 then redis.call("rpush", K
 redis.call("publish", KEYS[3], "1")
 """
 
+# Of a body that is too long only its length comes, after a NUL.
 _FETCH = """
 local time = redis.call("time")
 redis.call("zadd", KEYS[4], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[2])
@@ -70,8 +77,10 @@ for i = 1, ARGV[1] do
     local id = redis.call("lpop", KEYS[1])
     if not id then break end
     redis.call("sadd", KEYS[3], id)
+    local body = redis.call("hget", KEYS[2], id)
+    if body and #body > tonumber(ARGV[3]) then body = "\0" .. #body end
     found[#found + 1] = id
-    found[#found + 1] = redis.call("hget", KEYS[2], id)
+    found[#found + 1] = body
 end
 return found
 """
@@ -84,12 +93,12 @@ end
 
 _SET_ASIDE = """
 local time = redis.call("time")
-for _, id in ipairs(ARGV) do
+for i, id in ipairs(ARGV) do
     if redis.call("srem", KEYS[1], id) > 0 then
         local body = redis.call("hget", KEYS[2], id)
         redis.call("hdel", KEYS[2], id)
         if body then
-            redis.call("zadd", KEYS[3], time[1] * 1000, id)
+            redis.call("zadd", KEYS[3], time[1] * 1000 + (time[2] + i) / 1000, id)
             redis.call("hset", KEYS[4], id, body)
         end
     end
@@ -106,6 +115,20 @@ for i = #ARGV, 1, -1 do
 end
 if n > 0 then redis.call("publish", KEYS[4], "1") end
 return n
+"""
+
+_DROP_ASIDE = """
+redis.call("zrem", KEYS[1], ARGV[1])
+return redis.call("hdel", KEYS[2], ARGV[1])
+"""
+
+# Whoever else takes the message away meanwhile: the new one is in its queue, once.
+_REQUEUE_ASIDE = """
+redis.call("zrem", KEYS[1], ARGV[1])
+redis.call("hdel", KEYS[2], ARGV[1])
+if redis.call("hset", KEYS[4], ARGV[2], ARGV[3]) == 1 then redis.call("rpush", KEYS[3], ARGV[2]) end
+redis.call("publish", KEYS[5], "1")
+return 1
 """
 
 _HEARTBEAT = """
@@ -225,6 +248,41 @@ class WakingRedisBroker(RedisBroker):
             ready, known, waiting, aside = pipe.execute()
         return ready, waiting, max(0, known - ready), aside
 
+    def sift_aside(self, queue: str, judge: Judge) -> int:
+        """Have each message that was set aside judged; how many were dropped or requeued. Raises ConnectionClosed."""
+        aside = self.key(f"{queue}.XQ")
+        with connection_errors():
+            waiting: Any = self.client.zrange(aside, 0, -1, withscores=True)
+            chunks = (waiting[at : at + ASIDE_AT_ONCE] for at in range(0, len(waiting), ASIDE_AT_ONCE))
+            found = (stored for part in chunks for stored in self._aside(queue, part))
+            return sum(self._carry_out(stored, judge(stored)) for stored in found)
+
+    def _aside(self, queue: str, ids_with_scores: list[tuple[bytes, float]]) -> Iterator[Stored]:
+        bodies, ids = self.key(f"{queue}.XQ.msgs"), [name for name, _ in ids_with_scores]
+        sizes = self._pipelined("hstrlen", bodies, ids)
+        fetched = [name for name, size in zip(ids, sizes, strict=True) if size <= encoder.longest()]
+        found = dict(zip(fetched, self._pipelined("hget", bodies, fetched), strict=True))
+        for (name, score), size in zip(ids_with_scores, sizes, strict=True):
+            yield Stored(queue, _text(name), found.get(name) or b"", size, score / 1000, {})
+
+    def _pipelined(self, command: str, key: str, ids: list[bytes]) -> list[Any]:
+        with self.client.pipeline(transaction=False) as pipe:
+            for name in ids:
+                getattr(pipe, command)(key, name)
+            answers: list[Any] = pipe.execute()
+        return answers
+
+    def _carry_out(self, stored: Stored, fate: Fate | Message[Any]) -> int:
+        queue = stored.queue
+        keys = [self.key(f"{queue}.XQ"), self.key(f"{queue}.XQ.msgs")]
+        if fate is Fate.DROPPED:
+            return int(self.client.eval(_DROP_ASIDE, len(keys), *keys, stored.key))
+        if isinstance(fate, Message):
+            keys += [self.key(queue), self.key(f"{queue}.msgs"), self.wake_channel(queue)]
+            body = fate.copy(options={"redis_message_id": fate.message_id}).encode()
+            return int(self.client.eval(_REQUEUE_ASIDE, len(keys), *keys, stored.key, fate.message_id, body))
+        return 0
+
     def ping(self) -> None:
         """Raises ConnectionClosed when Redis does not answer."""
         with connection_errors():
@@ -250,13 +308,15 @@ class Holdings:
     """The messages of one queue that this process holds, by their ids in Redis.
 
     They outlive a connection, as the runs of their messages do: `held` by worker threads (with the time at which a
-    delayed one is due, in milliseconds), `done` and `aside` by the consumer, which still has to tell the server.
+    delayed one is due, in milliseconds), `done`, `aside` and `back` (not begun) by the consumer, which still has to
+    tell the server.
     """
 
     def __init__(self) -> None:
         self.held: dict[str, int | None] = {}
         self.done: set[str] = set()
         self.aside: set[str] = set()
+        self.back: deque[str] = deque()
         self.telling = threading.Lock()
         self.room = threading.Event()
 
@@ -300,6 +360,7 @@ class RedisConsumer(Consumer):
     def __next__(self) -> MessageProxy | None:
         with connection_errors():
             self._keep_up()
+            self._give_back()
             if not self._fetched and len(self._mine.held) < self._prefetch:
                 self._fetch()
             if self._fetched:
@@ -328,13 +389,28 @@ class RedisConsumer(Consumer):
         with connection_errors():
             self._hand_back([message.options["redis_message_id"] for message in messages])
 
+    def put_back(self, message: MessageProxy) -> None:
+        """Hand back a message that was not begun, soon: threads let go of many at once, and their order is to stay."""
+        redis_id = message.options["redis_message_id"]
+        self._mine.back.append(redis_id)
+        self._mine.held.pop(redis_id, None)
+
+    def rest(self) -> None:
+        """Hand back what was fetched and not begun, go on with heartbeats and maintenance, wait. For a paused queue."""
+        with connection_errors():
+            self._keep_up()
+            self._mine.room.clear()
+            self._mine.room.wait(self._timeout_s)
+            self._give_back([_text(name) for name, _ in self._fetched])
+            self._fetched.clear()
+
     def close(self) -> None:
         """Hand back what was fetched, and of delayed messages all: nobody else holds them. Raises ConnectionClosed."""
         try:
             with connection_errors():
                 self._tell()
                 delayed = [*self._mine.held] if self._delayed else []
-                self._hand_back([*(_text(name) for name, _ in self._fetched), *delayed])
+                self._give_back([*(_text(name) for name, _ in self._fetched), *delayed])
                 self._fetched.clear()
         finally:
             with contextlib.suppress(redis.RedisError):
@@ -367,7 +443,7 @@ class RedisConsumer(Consumer):
     def _fetch(self) -> None:
         keys = [self._list, self._bodies, self._acks, self._broker.key("__heartbeats__")]
         room = self._prefetch - len(self._mine.held)
-        found = self._script["fetch"](keys=keys, args=[room, self._broker.broker_id])
+        found = self._script["fetch"](keys=keys, args=[room, self._broker.broker_id, encoder.longest()])
         self._fetched.extend(zip(found[::2], found[1::2], strict=True))
 
     def _next_fetched(self) -> MessageProxy | None:
@@ -377,9 +453,9 @@ class RedisConsumer(Consumer):
             self._script["ack"](keys=[self._acks, self._bodies], args=[raw_id])
             return None
         try:
-            message = Message.decode(body).copy(options={"redis_message_id": redis_id})
+            message = _read(body, self._queue).copy(options={"redis_message_id": redis_id})
         except DecodeError as error:
-            log.error("message.set_aside", queue=self._queue, reason="it cannot be read", cause=str(error.error))  # noqa: TRY400
+            tell_unreadable(self._queue, error)
             self._put_aside([raw_id])
             return None
         self._mine.held[redis_id] = message.options.get("eta")
@@ -408,6 +484,10 @@ class RedisConsumer(Consumer):
     def _put_aside(self, ids: list[str] | list[bytes]) -> None:
         self._script["set_aside"](keys=[self._acks, self._bodies, self._aside, self._aside_bodies], args=ids)
 
+    def _give_back(self, more: Iterable[str] = ()) -> None:
+        back = [self._mine.back.popleft() for _ in range(len(self._mine.back))]
+        self._hand_back([*back, *more])
+
     def _hand_back(self, ids: list[str]) -> None:
         if ids:
             keys = [self._list, self._bodies, self._acks, self._broker.wake_channel(self._queue)]
@@ -433,6 +513,13 @@ class RedisConsumer(Consumer):
         if not dues:
             return self._timeout_s
         return min(self._timeout_s, max(0.001, (min(dues) - current_millis()) / 1000))
+
+
+def _read(body: bytes, queue: str) -> Message[Any]:
+    """The message in a body as the fetch gives it. Raises DecodeError."""
+    if body[:1] == b"\0" and body[1:].isdigit():
+        raise DecodeError("too long", body, encoder.TooLong(int(body[1:])))
+    return encoder.read(body, queue)
 
 
 def _text(name: bytes) -> str:

@@ -239,7 +239,7 @@ class TestHandingBack:
         send(one, "a")
         consumer = consume(one)
         keys = [consumer._list, consumer._bodies, consumer._acks, "dramatiq:__heartbeats__"]
-        consumer._script["fetch"](keys=keys, args=[1, one.broker_id])
+        consumer._script["fetch"](keys=keys, args=[1, one.broker_id, 1000])
         assert one.depth("rack") == (0, 0, 1, 0)
 
         assert texts(take(consume(one))) == ["a"]
