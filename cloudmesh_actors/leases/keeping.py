@@ -12,6 +12,7 @@ from cloudmesh_actors import logs
 from cloudmesh_actors.errors import StoreError
 from cloudmesh_actors.leases.model import Lease
 from cloudmesh_actors.leases.records import Leases
+from cloudmesh_actors.nodes import fold
 
 #: How often a lease is renewed within its term: a store that is away for most of it costs no lease.
 RENEWALS = 4
@@ -86,7 +87,8 @@ class Keeper:
         for kept in due:
             if kept.lease in lost:
                 self.let_go(kept)
-                log.warning("lease.lost", node=kept.lease.node, fence=kept.lease.fence)
+        if lost:
+            log.warning("leases.lost", nodes=fold(lease.node for lease in lost))
 
 
 keeper = Keeper()

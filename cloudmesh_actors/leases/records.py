@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -76,7 +77,7 @@ class Leases:
             named = _actor_of(connection, who.job_id) if actor is None else actor
             after = [granted(rows[node], who, named, ttl, at) for node in wanted]
             if after:
-                connection.execute(_WRITE, [{f"new_{name}": value for name, value in asdict(r).items()} for r in after])
+                connection.execute(_WRITE, [_all_of(row) for row in after])
         return {row.node: row.lease for row in after}
 
     def renew(self, nodes: Iterable[str], who: Claimant, ttl: float) -> None:
@@ -85,23 +86,27 @@ class Leases:
         Raises:
             LeaseLost: one has expired, or is another's.
         """
+        names = sorted(set(nodes))
         with self.store.write() as connection:
+            rows = {row.node: row for row in _locked(connection, names)}
             now = self._now(connection)
-            for node in sorted(set(nodes)):
-                mine = sa.and_(_t.node == node, _t.job_id == who.job_id, _not_of_a_later_run(who))
-                if not self._extend(connection, mine, ttl, now):
+            for node in names:
+                row = rows.get(node, Row(node))
+                if row.job_id != who.job_id or row.expires_at <= now or row.is_older_than(who):
                     raise LeaseLost(f"{node}: its lease is not the job's any more; nothing more is sent.")
+            if names:
+                connection.execute(_EXTEND, [_extension(node, ttl, now) for node in names])
 
     def keep(self, held: Iterable[tuple[Lease, float]]) -> list[Lease]:
         """Renew leases, each by its own term in seconds, and give those that are lost."""
+        terms = {lease.node: (lease, ttl) for lease, ttl in held}
         with self.store.write() as connection:
+            rows = {row.node: row for row in _locked(connection, sorted(terms))}
             now = self._now(connection)
-            # in one order for all writers: two that lock rows in different orders would wait for each other
-            return [
-                lease
-                for lease, ttl in sorted(held, key=lambda pair: pair[0].node)
-                if not self._extend(connection, _is(lease), ttl, now)
-            ]
+            mine = {node for node, (lease, _) in terms.items() if _is_held(lease, rows.get(node), now)}
+            if mine:
+                connection.execute(_EXTEND, [_extension(node, terms[node][1], now) for node in mine])
+        return [lease for node, (lease, _) in terms.items() if node not in mine]
 
     def release(self, nodes: Iterable[str], who: Claimant | None) -> list[str]:
         """Give the leases of a job back, or with None those of whoever has them. Returns the nodes that were held."""
@@ -146,17 +151,32 @@ class Leases:
             insert = self.store.insert(leases).on_conflict_do_nothing()
             connection.execute(insert, [asdict(Row(node)) for node in nodes])
 
-    def _extend(self, connection: Connection, mine: sa.ColumnElement[bool], ttl: float, now: float) -> bool:
-        """One that has expired stays so: its holder may have been away for long, and has to look again."""
-        change = sa.update(leases).where(mine, _t.expires_at > now)
-        return bool(connection.execute(change.values(ttl=ttl, expires_at=now + ttl)).rowcount)
-
 
 _WRITE = (
     sa.update(leases)
     .where(_t.node == sa.bindparam("new_node"))
     .values({column: sa.bindparam(f"new_{column.name}") for column in leases.c if column is not _t.node})
 )
+
+
+_EXTEND = (
+    sa.update(leases)
+    .where(_t.node == sa.bindparam("of_node"))
+    .values(ttl=sa.bindparam("new_ttl"), expires_at=sa.bindparam("new_end"))
+)
+
+
+def _all_of(row: Row) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in asdict(row).items()}
+
+
+def _extension(node: str, ttl: float, now: float) -> dict[str, Any]:
+    return {"of_node": node, "new_ttl": ttl, "new_end": now + ttl}
+
+
+def _is_held(lease: Lease, row: Row | None, now: float) -> bool:
+    """Whether it is still this lease. One that has expired stays so: its holder was away, and has to look again."""
+    return row is not None and (row.job_id, row.fence) == (lease.job_id, lease.fence) and row.expires_at > now
 
 
 def _locked(connection: Connection, nodes: Sequence[str]) -> Iterator[Row]:

@@ -339,7 +339,7 @@ class TestHolding:
             assert thread is not None
             thread.join(30)
 
-        assert [(line["event"], line["node"]) for line in lines] == [("lease.lost", "i001")]
+        assert [(line["event"], line["nodes"]) for line in lines] == [("leases.lost", "i001")]
 
     @pytest.mark.parametrize("error", [JobAborted, LeaseLost, KeyboardInterrupt])
     def test_whatever_ends_the_block_gives_it_back(
