@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import orjson
 import sqlalchemy as sa
@@ -82,6 +83,19 @@ class Run:
         """The last mark of each node that has not ended, by earlier runs of this step."""
         return {}
 
+    def then(self, message: Any, *, key: str = "", delay: float = 0.0) -> None:
+        """Send a message as a further step of this job when the run has ended well, `delay` seconds later at least.
+
+        It is published before the run's outcome is recorded and before its own message is acknowledged, so a crash
+        loses no step; its id is made of this step's and of `key`, so a run that is repeated makes no second one.
+        Outside a worker nothing is sent.
+        """
+
+    @property
+    def following(self) -> list[tuple[Any, int | None]]:
+        """What `then` was told: messages, each with its delay in milliseconds."""
+        return []
+
 
 class RecordedRun(Run):
     """A run inside a worker. Safe to use from the threads among which an actor spreads its nodes."""
@@ -104,6 +118,7 @@ class RecordedRun(Run):
         self._progress: dict[str, Any] | None = None
         self._written_at = self._looked_at = clock()
         self._aborted = False
+        self._following: dict[str, tuple[Any, int | None]] = {}
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         with self._lock:
@@ -152,6 +167,14 @@ class RecordedRun(Run):
 
     def marks(self) -> dict[str, str]:
         return {n: o.stage for n, o in self._recorded().items() if o.ok is None and o.stage is not None}
+
+    def then(self, message: Any, *, key: str = "", delay: float = 0.0) -> None:
+        step_id = str(uuid5(NAMESPACE_OID, f"{self.step_id}/{key}"))
+        self._following[key] = message.copy(message_id=step_id), int(delay * 1000) or None
+
+    @property
+    def following(self) -> list[tuple[Any, int | None]]:
+        return list(self._following.values())
 
     def flush(self, *, durable: bool = False) -> None:
         """Write what is held back. The engine calls it before it records the outcome of the run.

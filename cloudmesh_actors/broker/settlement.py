@@ -23,7 +23,7 @@ from dramatiq.errors import ActorNotFound, BrokerConnectionError
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from cloudmesh_actors import logs
+from cloudmesh_actors import logs, runs
 from cloudmesh_actors.broker.outages import Outage
 from cloudmesh_actors.broker.recorder import Entry, Recorder
 from cloudmesh_actors.steps import Ended, Queued, State
@@ -76,6 +76,8 @@ class Outbox(Middleware):
         self, broker: Broker, message: MessageProxy, *, result: Any = None, exception: BaseException | None = None
     ) -> None:
         _outbox.set([])
+        for following, delay in runs.current().following if exception is None else ():
+            broker.enqueue(following, delay=delay)
 
 
 def open_outbox() -> list[Sent] | None:
