@@ -43,6 +43,9 @@ TIMED_OUT, KILLED = 124, 137
 #: The longest output that is taken, and what is kept of a command's complaints, in bytes.
 LARGEST_OUTPUT, LARGEST_COMPLAINT = 512 * 2**20, 64 * 2**10
 
+#: A longer command is cut where it is shown, in characters.
+LONGEST_SHOWN = 200
+
 #: How much is read at once, in bytes, and how long is waited for it before complaints are looked for, in seconds.
 CHUNK, COMPLAINTS_EVERY_S = 2**16, 0.1
 
@@ -78,10 +81,13 @@ class Ssh:
         self._connection: fabric.Connection | None = None
         self._failure: tuple[float, NodeError] | None = None
 
-    def run(self, command: Sequence[str], *, seconds: float, largest: int = LARGEST_OUTPUT) -> Completed:
-        """Run a command, given as a list of words, and take all of its output.
+    def run(
+        self, command: Sequence[str], *, seconds: float, largest: int = LARGEST_OUTPUT, sent: bytes = b""
+    ) -> Completed:
+        """Run a command, given as a list of words, with `sent` as its input, and take all of its output.
 
-        After `seconds`, timeout(1) ends it on the host. A command is sent once, never twice.
+        After `seconds`, timeout(1) ends it on the host. A command is sent once, never twice. It reads its input before
+        it prints.
 
         Raises:
             Unreachable: there is no connection, or it broke off; what had come of the output is discarded.
@@ -94,7 +100,7 @@ class Ssh:
         try:
             channel, connection = self._session()
             try:
-                return self._converse(channel, connection, command, seconds, largest)
+                return self._converse(channel, connection, Call(self.login, tuple(command), seconds, sent), largest)
             finally:
                 _close(channel)
         finally:
@@ -108,20 +114,16 @@ class Ssh:
     # -- a command
 
     def _converse(
-        self,
-        channel: paramiko.Channel,
-        connection: fabric.Connection,
-        command: Sequence[str],
-        seconds: float,
-        largest: int,
+        self, channel: paramiko.Channel, connection: fabric.Connection, call: Call, largest: int
     ) -> Completed:
-        call = Call(self.login, shlex.join(command), seconds)
-        limited = ["timeout", "-k", str(KILL_AFTER_S), str(math.ceil(seconds)), *command]
+        limited = ["timeout", "-k", str(KILL_AFTER_S), str(math.ceil(call.seconds)), *call.words]
         began = self._clock()
         try:
             with _given_up(channel, call.patience):
                 channel.exec_command(shlex.join(limited))
-                channel.shutdown_write()
+                with suppress(OSError):  # a command may end without having read it; a broken connection shows below
+                    channel.sendall(call.sent)
+                    channel.shutdown_write()
                 stdout, stderr = self._read(channel, call, largest)
                 channel.status_event.wait(call.patience)
         except (SSHException, EOFError, OSError) as error:
@@ -226,8 +228,15 @@ class Call(NamedTuple):
     """A command for a host, how many seconds it may take there, and the errors that say how it went wrong."""
 
     login: Login
-    command: str
+    words: tuple[str, ...]
     seconds: float
+    sent: bytes = b""
+
+    @property
+    def command(self) -> str:
+        """The command as it is shown."""
+        whole = shlex.join(self.words)
+        return whole if len(whole) <= LONGEST_SHOWN else f"{whole[:LONGEST_SHOWN]}..."
 
     @property
     def patience(self) -> float:
