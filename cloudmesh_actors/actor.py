@@ -220,6 +220,14 @@ def find(name: str) -> FamilyActor[Any, Any]:
     raise UnknownActor(f"There is no actor {name!r}; {hint}")
 
 
+def changes_hardware(name: str) -> bool:
+    """Whether the actor of this name changes hardware; one that nobody knows may have done so."""
+    try:
+        return bool(find(name).options["changes_hardware"])
+    except UnknownActor:
+        return True
+
+
 @lru_cache(maxsize=1)
 def import_families() -> None:
     """Import the actors of every family that has some."""

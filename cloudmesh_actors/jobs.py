@@ -27,7 +27,7 @@ from cloudmesh_actors.errors import JobAborted, JobError, JobFailed, JobTimeout,
 from cloudmesh_actors.runs import NodeOutcome, Run
 from cloudmesh_actors.steps import ENDED, JOB_STATE, State
 
-__all__ = ["Job", "NodeOutcome", "Progress", "Run", "State", "abort", "current", "find", "get", "latest",
+__all__ = ["Job", "NodeOutcome", "Progress", "Run", "State", "abort", "counts", "current", "find", "get", "latest",
            "node_counts", "node_outcomes", "prune", "result", "retry", "wait"]  # fmt: skip
 
 #: Waits between two looks at a job, in seconds; the last one repeats.
@@ -115,9 +115,21 @@ def find(job_id: str) -> str:
 
 
 def latest(
-    limit: int = 50, *, state: State | None = None, actor: str | None = None, queue: str | None = None
+    limit: int = 50,
+    *,
+    state: State | None = None,
+    actor: str | None = None,
+    queue: str | None = None,
+    before: str | None = None,
 ) -> list[Job]:
-    """The latest jobs, newest first, without results and tracebacks."""
+    """The latest jobs, newest first, without results and tracebacks.
+
+    Args:
+        before: the id of a job, the last one of a page: those after it in this order.
+
+    Raises:
+        UnknownJob: there is no job `before`.
+    """
     query = sa.select(*_BRIEF).where(_t.id == _t.root_id).order_by(_t.enqueued_at.desc(), _t.id).limit(limit)
     if state is not None:
         query = query.where(JOB_STATE.element == state)
@@ -126,7 +138,16 @@ def latest(
     if queue is not None:
         query = query.where(_t.queue == queue)
     with store.current().read() as connection:
+        if before is not None:
+            query = query.where(_after(connection, before))
         return [_job(row) for row in connection.execute(query)]
+
+
+def counts() -> dict[State, int]:
+    """How many jobs are in each state. It looks at every job: not for each request."""
+    query = sa.select(JOB_STATE, sa.func.count()).where(_t.id == _t.root_id).group_by(JOB_STATE)
+    with store.current().read() as connection:
+        return {State(state): count for state, count in connection.execute(query)}
 
 
 def wait(
@@ -241,8 +262,8 @@ def prune(now: float | None = None) -> int:
     while chosen := _expired(now - config.job_keep_days * 86_400, config.job_keep_count):
         with store.current().write() as connection:
             of_jobs = _t.root_id.in_(chosen)
-            outcomes = steps.node_outcomes
-            connection.execute(sa.delete(outcomes).where(outcomes.c.step_id.in_(sa.select(_t.id).where(of_jobs))))
+            for table in (steps.node_outcomes, steps.run_deaths):
+                connection.execute(sa.delete(table).where(table.c.step_id.in_(sa.select(_t.id).where(of_jobs))))
             connection.execute(sa.delete(steps.steps).where(of_jobs))
         forgotten += len(chosen)
     return forgotten
@@ -266,6 +287,14 @@ def _resolve(connection: sa.Connection, job_id: str) -> str:
     if len(found) == 1:
         return str(found[0])
     raise UnknownJob(f"Several jobs' ids begin with {job_id!r}." if found else f"There is no job {job_id!r}.")
+
+
+def _after(connection: sa.Connection, job_id: str) -> sa.ColumnElement[bool]:
+    """What comes after a job in the order of `latest`."""
+    sent = connection.scalar(sa.select(_t.enqueued_at).where(_t.id == job_id))
+    if sent is None:
+        raise UnknownJob(f"There is no job {job_id!r}.")
+    return sa.and_(_t.enqueued_at <= sent, sa.or_(_t.enqueued_at < sent, _t.id > job_id))
 
 
 def _brief(job_id: str) -> Job:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -69,6 +69,9 @@ steps = sa.Table(
     sa.Column("failed_steps", sa.Integer, nullable=False, default=0),
     sa.Column("aborted_steps", sa.Integer, nullable=False, default=0),
     sa.Column("job_ended_at", sa.Double),  # on roots: when the last of its steps ended
+    sa.Column("options", sa.Text),  # JSON: the message's own options besides its place among steps
+    sa.Column("deaths", sa.Integer, nullable=False, default=0, server_default="0"),  # runs that died with their worker
+    sa.Column("swept_at", sa.Double),  # when it was last published again because its message was lost
     sa.Index("ix_steps_root", "root_id"),
     sa.Index("ix_steps_state", "state", "enqueued_at"),
     sa.Index("ix_steps_enqueued", "enqueued_at"),
@@ -87,6 +90,20 @@ node_outcomes = sa.Table(
     sa.Column("data", sa.Text),  # JSON
     sa.Column("at", sa.Double, nullable=False),
 )
+
+#: Runs whose worker was killed while they ran.
+run_deaths = sa.Table(
+    "run_deaths",
+    metadata,
+    sa.Column("step_id", sa.String(64), primary_key=True),
+    sa.Column("worker", sa.String(128), primary_key=True),
+    sa.Column("started_at", sa.Double, primary_key=True),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("found_at", sa.Double, nullable=False),
+)
+
+#: A step whose runs killed their worker this often is not run again.
+MOST_DEATHS = 3
 
 #: A job's state, as an SQL expression on its root row.
 JOB_STATE = sa.case(
@@ -110,6 +127,7 @@ class Queued(NamedTuple):
     sender: str
     enqueued_at: float
     due_at: float | None
+    options: str | None = None
 
 
 class Started(NamedTuple):
@@ -118,6 +136,15 @@ class Started(NamedTuple):
     step_id: str
     worker: str
     at: float
+
+
+class Death(NamedTuple):
+    """A run that ended with its worker's process."""
+
+    step_id: str
+    worker: str
+    run: int
+    started_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +168,23 @@ class Verdict(StrEnum):
     RUN = "run"
     RECORDED = "recorded"  # its outcome is known: acknowledge, do not run
     ABORTED = "aborted"  # somebody asked, before it began
+    RUNNING = "running"  # a run of it has begun and nobody has recorded its end
+    POISON = "poison"  # its runs killed their workers: set it aside
     UNKNOWN = "unknown"  # it has no row: sent by somebody else's program, or long forgotten
 
 
 class Claim(NamedTuple):
-    """The verdict, how often the step ran before, and the job that it belongs to."""
+    """The verdict, how often the step ran before, the job that it belongs to, and who began its latest run, when."""
 
     verdict: Verdict
     runs: int = 0
     root_id: str = ""
+    worker: str | None = None
+    started_at: float | None = None
 
 
 #: What a new step has besides what is known of it.
-_NEW = {"state": State.QUEUED.value, "runs": 0, "open_steps": 0, "failed_steps": 0, "aborted_steps": 0}
+_NEW = {"state": State.QUEUED.value, "runs": 0, "deaths": 0, "open_steps": 0, "failed_steps": 0, "aborted_steps": 0}
 
 
 def insert(connection: Connection, store: Store, queued: Sequence[Queued]) -> None:
@@ -190,22 +221,36 @@ def look(store: Store, step_id: str) -> Claim:
     return _claim_of(store.peek(_LOOK, step=step_id))
 
 
-def claim(connection: Connection, started: Started) -> Claim:
-    """Look at a step and, if it may run, record that it does: between the two nobody can abort it."""
+def claim(connection: Connection, started: Started, after_run: int | None = None) -> Claim:
+    """Look at a step and, if it may run, record that it does: between the two nobody can abort it or begin it too.
+
+    Args:
+        after_run: a run of it that was recorded as running and is known to have died.
+    """
     lock(connection, {started.step_id})
     seen = _claim_of(_LOOK.run(connection, step=started.step_id).fetchone())
+    if seen.verdict is Verdict.RUNNING and seen.runs == after_run:
+        seen = seen._replace(verdict=Verdict.RUN)
     if seen.verdict is Verdict.RUN:
         start(connection, [started])
     return seen
 
 
-def _claim_of(row: tuple[str, int, float | None, str] | None) -> Claim:
+def _claim_of(row: tuple[str, int, float | None, str, int, str | None, float | None] | None) -> Claim:
     if row is None:
         return Claim(Verdict.UNKNOWN)
-    state, runs, abort_at, root_id = row
+    state, runs, abort_at, root_id, deaths, worker, started_at = row
+    return Claim(_verdict(state, deaths, abort_at), runs, root_id, worker, started_at)
+
+
+def _verdict(state: str, deaths: int, abort_at: float | None) -> Verdict:
     if state in ENDED:
-        return Claim(Verdict.RECORDED, runs, root_id)
-    return Claim(Verdict.ABORTED if abort_at else Verdict.RUN, runs, root_id)
+        return Verdict.RECORDED
+    if abort_at:
+        return Verdict.ABORTED
+    if deaths >= MOST_DEATHS:
+        return Verdict.POISON
+    return Verdict.RUNNING if state == State.RUNNING else Verdict.RUN
 
 
 def start(connection: Connection, started: Iterable[Started]) -> None:
@@ -217,9 +262,11 @@ def start(connection: Connection, started: Iterable[Started]) -> None:
 
 def end(connection: Connection, ended: Sequence[Ended]) -> None:
     """Record how runs ended, each step's outcome once, and settle the counts of their jobs."""
+    if any(e.step_id != e.root_id or e.state is State.QUEUED for e in ended):
+        lock(connection, {name for e in ended for name in (e.step_id, e.root_id)})
+        ended = _heeding_aborts(connection, ended)
     below = {e.step_id: e for e in reversed(ended) if e.step_id != e.root_id and e.state in ENDED}
     if below:
-        lock(connection, {name for e in ended for name in (e.step_id, e.root_id)})
         for step_id in _ended_among(connection, list(below)):
             del below[step_id]
     _END.run_many(connection, [_end_values(e) for e in ended])
@@ -238,6 +285,20 @@ def lock(connection: Connection, step_ids: Collection[str]) -> None:
     if connection.dialect.name != "sqlite" and step_ids:
         query = sa.select(steps.c.id).where(steps.c.id.in_(step_ids)).order_by(steps.c.id)
         connection.execute(query.with_for_update(key_share=True)).all()
+
+
+def _heeding_aborts(connection: Connection, ended: Sequence[Ended]) -> Sequence[Ended]:
+    """A step that was to run again and whose job was aborted at that moment ends instead."""
+    again = [e.step_id for e in ended if e.state is State.QUEUED]
+    if not again:
+        return ended
+    asked = set(connection.scalars(sa.select(steps.c.id).where(steps.c.id.in_(again), steps.c.abort_at.is_not(None))))
+    return [_aborted_between_runs(e) if e.step_id in asked and e.state is State.QUEUED else e for e in ended]
+
+
+def _aborted_between_runs(e: Ended) -> Ended:
+    error = "It was aborted between two runs." if e.error is None else f"It was aborted before another run. {e.error}"
+    return replace(e, state=State.ABORTED, error=error, error_type="JobAborted", due_at=None)
 
 
 def _ended_among(connection: Connection, ids: list[str]) -> Sequence[str]:
@@ -287,6 +348,44 @@ def never_begun(step_id: str, root_id: str, now: float) -> Ended:
     return Ended(step_id, root_id, State.ABORTED, now, error=error, error_type="JobAborted")
 
 
+def bury(connection: Connection, store: Store, dead: Sequence[Death], now: float, *, blameless: bool) -> None:
+    """Record runs that ended with their worker: their steps are queued again, as their messages are with the broker.
+
+    Args:
+        blameless: the run cannot have killed its worker, so it is not counted against its step.
+    """
+    if not dead:
+        return
+    lock(connection, {death.step_id for death in dead})
+    rows = [{**death._asdict(), "found_at": now} for death in dead]
+    new = dialect_insert(run_deaths, store.is_sqlite).on_conflict_do_nothing().returning(run_deaths.c.step_id)
+    fresh = set(connection.scalars(new, rows))
+    for death in dead:
+        if death.step_id in fresh:
+            connection.execute(_bury(death, not blameless))
+
+
+def _bury(death: Death, count: bool) -> sa.Update:
+    its_latest = sa.and_(steps.c.state == State.RUNNING, steps.c.runs <= death.run)
+    return (
+        sa.update(steps)
+        .where(steps.c.id == death.step_id, _OPEN)
+        .values(
+            deaths=steps.c.deaths + int(count),
+            runs=sa.case((steps.c.runs < death.run, death.run), else_=steps.c.runs),
+            worker=sa.case((steps.c.runs < death.run, death.worker), else_=steps.c.worker),
+            started_at=sa.case((steps.c.runs < death.run, death.started_at), else_=steps.c.started_at),
+            state=sa.case((its_latest, State.QUEUED.value), else_=steps.c.state),
+        )
+    )
+
+
+def deaths_of(connection: Connection, step_ids: Collection[str]) -> list[tuple[Death, float]]:
+    """The runs of these steps that died with their worker, oldest first, and when that was found."""
+    query = sa.select(run_deaths).where(run_deaths.c.step_id.in_(step_ids)).order_by(run_deaths.c.started_at)
+    return [(Death(r.step_id, r.worker, r.run, r.started_at), r.found_at) for r in connection.execute(query)]
+
+
 def storable(text: str) -> str:
     """The text without what a database cannot hold: PostgreSQL takes no NUL, and neither takes half a character."""
     return text.encode(errors="replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
@@ -299,7 +398,15 @@ def _insertion(on_sqlite: bool) -> Prepared:
 
 
 _LOOK = Prepared(
-    sa.select(steps.c.state, steps.c.runs, steps.c.abort_at, steps.c.root_id).where(steps.c.id == sa.bindparam("step"))
+    sa.select(
+        steps.c.state,
+        steps.c.runs,
+        steps.c.abort_at,
+        steps.c.root_id,
+        steps.c.deaths,
+        steps.c.worker,
+        steps.c.started_at,
+    ).where(steps.c.id == sa.bindparam("step"))
 )
 # spelled out: an IN list cannot go through executemany
 _OPEN = sa.or_(steps.c.state == State.QUEUED, steps.c.state == State.RUNNING)

@@ -12,7 +12,7 @@ import sample_actors
 
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import logs, runs
-from cloudmesh_actors.broker import rabbitmq, redis
+from cloudmesh_actors.broker import claims, rabbitmq, redis
 
 
 def main(name: str, options: dict[str, str]) -> None:
@@ -30,6 +30,7 @@ def main(name: str, options: dict[str, str]) -> None:
         brokers.be_worker(name)
         broker = brokers.current()
         broker.declare_queue("rack")
+        claims.bury_the_dead()
         broker.emit_after("process_boot")
         worker = dramatiq.Worker(
             broker, queues={"rack"}, worker_threads=int(options.get("threads", "4")), worker_timeout=100
@@ -38,6 +39,7 @@ def main(name: str, options: dict[str, str]) -> None:
         worker.start()
         os.write(1, f"{name} is ready {os.getpid()}\n".encode())
         stop.wait()
+        brokers.stopping()
         runs.stop_signal.stop(grace)
         worker.stop(timeout=int((grace + 1.5) * 1000))
         broker.close()

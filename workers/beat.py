@@ -18,8 +18,12 @@ from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from cloudmesh_actors import jobs, logs, nodes, roster, settings, site
+from cloudmesh_actors import broker as brokers
+from cloudmesh_actors import jobs, logs, nodes, roster, settings, site, store
+from cloudmesh_actors.actor import changes_hardware
+from cloudmesh_actors.broker import sweeper
 from cloudmesh_actors.errors import CloudmeshError, UnknownJob
+from cloudmesh_actors.families import FAMILIES
 from cloudmesh_actors.pbs import actors as pbs_actors
 from cloudmesh_actors.pbs import records as pbs_records
 from cloudmesh_actors.rack import actors, records
@@ -31,6 +35,9 @@ NAME = "beat"
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 
+#: How often messages are looked for that were lost, in seconds.
+SWEEP_S = 30.0
+
 #: A predecessor that has not ended after so many intervals is taken for lost, and no longer waited for ...
 LOST_AFTER_INTERVALS = 10
 
@@ -40,11 +47,15 @@ LOST_AFTER_S = HOUR_S
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Something to do every `interval` seconds. `do` returns the id of the job it has sent, or None."""
+    """Something to do every `interval` seconds. `do` returns the id of the job it has sent, or None.
+
+    A quiet one is not logged each time that it was done.
+    """
 
     name: str
     interval: float
     do: Callable[[], str | None]
+    quiet: bool = False
 
 
 def chores(settings: Settings) -> list[Chore]:
@@ -52,6 +63,7 @@ def chores(settings: Settings) -> list[Chore]:
     wanted = [
         Chore("read sensors", settings.sensors_interval, read_sensors),
         Chore("refresh batch servers", settings.pbs_interval, refresh_batch_servers),
+        Chore("find lost messages", SWEEP_S, find_lost_messages, quiet=True),
         Chore("prune jobs", HOUR_S, prune_jobs),
         Chore("prune sensors", DAY_S, prune_sensors),
         Chore("prune batch servers", DAY_S, prune_batch_servers),
@@ -68,6 +80,11 @@ def read_sensors() -> str | None:
 def refresh_batch_servers() -> str | None:
     """Send one job that takes a snapshot of all batch servers of the site."""
     return pbs_actors.refresh.send().message_id if site.current().batch_servers else None
+
+
+def find_lost_messages() -> None:
+    """Publish again what was recorded and never reached a broker, and end what a dead worker left running."""
+    sweeper.sweep(store.current(), brokers.current(), FAMILIES, changes_hardware)
 
 
 def prune_jobs() -> None:
@@ -113,7 +130,8 @@ class Pacer:
                 return
             job_id = chore.do()
             self._remember(chore, job_id)
-            log.info("chore.done", chore=chore.name, job_id=job_id)
+            if not chore.quiet:
+                log.info("chore.done", chore=chore.name, job_id=job_id)
         except CloudmeshError as error:
             log.error("chore.failed", chore=chore.name, error=str(error))
         except Exception:

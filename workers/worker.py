@@ -10,6 +10,7 @@ import dramatiq
 
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import logs, roster, runs, settings
+from cloudmesh_actors.broker import claims
 from cloudmesh_actors.families import FAMILIES, worker_name
 from cloudmesh_actors.settings import Settings
 from workers.process import Tally, guarded, leave, log, patiently, settle, watch
@@ -45,6 +46,7 @@ def work(name: str, family: str, stop: StopRequest) -> None:
     brokers.be_worker(name)
     broker = import_module(f"workers.{family}").broker
     patiently(lambda: reach(broker), stop)
+    patiently(claims.bury_the_dead, stop)
     settle()
     worker = start(broker, family, config)
     entry.ready()
@@ -77,6 +79,7 @@ def tally() -> Tally:
 def finish(worker: dramatiq.Worker, grace_s: float) -> None:
     """Let running tasks end within the grace time, then have them go back to their queue at their next safe point."""
     log.info("worker.stopping", grace_s=grace_s)
+    brokers.stopping()
     runs.stop_signal.stop(grace_s)
     worker.stop(timeout=int((grace_s + SAFE_POINT_S) * 1000))
     if abandoned := sum(thread.is_alive() for thread in worker.workers):

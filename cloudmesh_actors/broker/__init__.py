@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,21 +22,26 @@ from dramatiq.middleware import (
 )
 from dramatiq.results import Results
 
-from cloudmesh_actors import settings, store
-from cloudmesh_actors.broker import timelimit
+from cloudmesh_actors import settings, steps, store
+from cloudmesh_actors.broker import pauses, signing, timelimit
 from cloudmesh_actors.broker.encoder import StrictEncoder
 from cloudmesh_actors.broker.outages import Outage
+from cloudmesh_actors.broker.pauses import HoldingBack, Pause, Watch
 from cloudmesh_actors.broker.recorder import Recorder
-from cloudmesh_actors.broker.recording import Unavailable, recording
+from cloudmesh_actors.broker.recording import Unavailable, recording, this_sender
 from cloudmesh_actors.broker.results import StoreBackend
 from cloudmesh_actors.broker.retries import DeferredRetries
 from cloudmesh_actors.broker.settlement import Outbox
+from cloudmesh_actors.broker.slots import Slots
 from cloudmesh_actors.broker.tracking import Counters, Tracking
-from cloudmesh_actors.errors import SettingsError
+from cloudmesh_actors.errors import ArgumentError, SettingsError
+from cloudmesh_actors.families import FAMILIES
+from cloudmesh_actors.logs import redact
 from cloudmesh_actors.secret import mask_url
 from cloudmesh_actors.store import Store
 
-__all__ = ["Depth", "Unavailable", "counters", "current", "depths", "make", "reset"]
+__all__ = ["Depth", "Pause", "Unavailable", "counters", "current", "depths", "make", "pause", "paused", "reset",
+           "resume"]  # fmt: skip
 
 #: What this process's worker has done.
 counters = Counters()
@@ -58,13 +64,18 @@ class _Process:
         self.broker: Any = None
         self.recorder: Recorder | None = None
         self.worker = ""
+        self.slots: Slots | None = None
         self.store_outage = Outage("store")
 
     def get_recorder(self) -> Recorder:
         with self.lock:
             if self.recorder is None:
-                self.recorder = Recorder(store.current(), outage=self.store_outage)
+                self.recorder = Recorder(store.current(), outage=self.store_outage, ended=self.forget)
             return self.recorder
+
+    def forget(self, step_id: str) -> None:
+        if self.slots is not None:
+            self.slots.forget(step_id)
 
 
 _process = _Process()
@@ -90,7 +101,8 @@ def current() -> Any:
     with _process.lock:
         if _process.broker is None:
             config = settings.current()
-            broker = make(config.resolved_broker_url, quorum=config.quorum_queues)
+            encoder = StrictEncoder(signing.keys(config), config.message_max_bytes)
+            broker = make(config.resolved_broker_url, quorum=config.quorum_queues, encoder=encoder)
             from cloudmesh_actors.actor import declare_all
 
             declare_all(broker)
@@ -107,33 +119,51 @@ def is_open() -> bool:
 def reset() -> None:
     """Close and forget this process's broker and recorder (tests)."""
     with _process.lock:
-        broker, recorder = _process.broker, _process.recorder
-        _process.broker = _process.recorder = None
+        broker, recorder, slots = _process.broker, _process.recorder, _process.slots
+        _process.broker = _process.recorder = _process.slots = None
         dramatiq.broker.global_broker = None
     if recorder is not None:
         recorder.close(10)
     if broker is not None:
         broker.close()
+    if slots is not None:
+        slots.close()
     timelimit.forget()
 
 
 def be_worker(name: str) -> None:
-    """Say under which name this process records its runs."""
+    """Say under which name this process records its runs; where it keeps them while they run is made now."""
     _process.worker = name
+    if _process.slots is None:
+        _process.slots = Slots(settings.current().state_dir / "slots", name)
 
 
-def make(url: str, *, quorum: bool = False, get_store: Callable[[], Store] = store.current) -> Any:
+def stopping() -> None:
+    """This worker was asked to stop: should it be killed because it takes too long, no run is to blame."""
+    if _process.slots is not None:
+        _process.slots.stopping()
+
+
+def make(
+    url: str,
+    *,
+    quorum: bool = False,
+    get_store: Callable[[], Store] = store.current,
+    encoder: StrictEncoder | None = None,
+) -> Any:
     """A broker for `url`: redis, rediss, unix, amqp, amqps, or stub (in memory, for tests).
 
     Raises:
         SettingsError: the URL is of another kind.
     """
-    dramatiq.set_encoder(StrictEncoder())
+    dramatiq.set_encoder(encoder or StrictEncoder())
     broker = _connectable(url, quorum)
     broker.url_masked = mask_url(url)
     broker.store = get_store
     broker.recorder = _process.get_recorder
     broker.outage = Outage("broker")
+    broker.pauses = Watch(get_store)
+    broker.add_middleware(HoldingBack(broker.pauses))
     for middleware in _middleware(get_store):
         broker.add_middleware(middleware)
     return broker
@@ -164,6 +194,7 @@ def _middleware(get_store: Callable[[], Store]) -> list[Middleware]:
             worker=lambda: _process.worker,
             counters=counters,
             outage=_process.store_outage,
+            slots=lambda: _process.slots,
         ),
         ShutdownNotifications(),
         Callbacks(),
@@ -182,7 +213,29 @@ def depths() -> dict[str, Depth]:
     Raises:
         BrokerUnavailable: the broker does not answer.
     """
-    from cloudmesh_actors.families import FAMILIES
-
     broker = current()
     return {family: Depth(*broker.depth(family)) for family in FAMILIES}
+
+
+def pause(queue: str, reason: str = "") -> Pause:
+    """Have the workers of a queue begin nothing new; what runs goes on. A queue that is paused gets the new reason.
+
+    Raises:
+        ArgumentError: there is no such queue.
+        StoreUnavailable: the store does not answer.
+    """
+    if queue not in FAMILIES:
+        raise ArgumentError(f"There is no queue {queue!r}; there are {', '.join(FAMILIES)}.")
+    made = Pause(queue, steps.storable(redact.text(reason)), this_sender(), time.time())
+    pauses.record(store.current(), made)
+    return made
+
+
+def resume(queue: str) -> bool:
+    """Have the workers of a queue go on; False when it was not paused. Raises StoreUnavailable."""
+    return pauses.forget(store.current(), queue)
+
+
+def paused() -> dict[str, Pause]:
+    """The paused queues by name. Raises StoreUnavailable."""
+    return pauses.recorded(store.current())

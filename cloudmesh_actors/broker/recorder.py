@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
 
 class Recorder:
-    """Writes entries in the order in which they come."""
+    """Writes entries in the order in which they come. `ended` is told of each step whose outcome is dealt with."""
 
     def __init__(
         self,
@@ -50,9 +50,10 @@ class Recorder:
         *,
         capacity: int = CAPACITY,
         outage: Outage | None = None,
+        ended: Callable[[str], None] = lambda step_id: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._store, self._capacity, self._sleep = store, capacity, sleep
+        self._store, self._capacity, self._ended, self._sleep = store, capacity, ended, sleep
         self._outage = outage or Outage("store")
         self._waiting: list[Entry] = []
         self._changed = threading.Condition()
@@ -117,7 +118,13 @@ class Recorder:
             else:
                 self._refuse(batch[0], error)
         else:
+            self._forget(batch)
             _finish(batch)
+
+    def _forget(self, batch: Sequence[Entry]) -> None:
+        for entry in batch:
+            if isinstance(entry.event, Ended):
+                self._ended(entry.event.step_id)
 
     def _commit(self, batch: Sequence[Entry]) -> None:
         events = [entry.event for entry in batch]
@@ -131,6 +138,7 @@ class Recorder:
 
     def _refuse(self, entry: Entry, error: Exception) -> None:
         log.error("event.not_recorded", kind=type(entry.event).__name__, exc_info=error)
+        self._forget([entry])
         if entry.done is not None:
             entry.done.set_exception(error)
         elif isinstance(entry.event, Ended) and entry.event.error_type != _NOT_RECORDED:

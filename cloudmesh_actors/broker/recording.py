@@ -10,7 +10,7 @@ import contextlib
 import getpass
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,16 +21,23 @@ from dramatiq.errors import BrokerConnectionError, ConnectionClosed
 from dramatiq.message import Message
 
 from cloudmesh_actors import logs, runs, steps
+from cloudmesh_actors.broker.aside import Judge
+from cloudmesh_actors.broker.claims import COPY
 from cloudmesh_actors.broker.outages import Outage
+from cloudmesh_actors.broker.pauses import PausingConsumer, Watch
 from cloudmesh_actors.broker.quiet import quieten
 from cloudmesh_actors.broker.recorder import Recorder
 from cloudmesh_actors.broker.settlement import RecordingConsumer, open_outbox
+from cloudmesh_actors.broker.sweeper import LostStep
 from cloudmesh_actors.errors import BrokerUnavailable, StoreUnavailable
 from cloudmesh_actors.steps import Ended, Queued, State
 from cloudmesh_actors.store import Store
 
 #: The option by which a message shows that its row exists: a retry, or a delayed message that became due.
 RECORDED = "recorded"
+
+#: Options that are columns of the row, or belong to one passage through a broker.
+_TOLD = frozenset({RECORDED, COPY, "root", "parent", "retry_of", "redis_message_id", "eta", "retries", "traceback"})
 
 log = logs.get_logger()
 
@@ -47,6 +54,7 @@ class Recording:
     store: Callable[[], Store]
     recorder: Callable[[], Recorder]
     outage: Outage
+    pauses: Watch
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Record the message as queued, then publish it.
@@ -66,9 +74,18 @@ class Recording:
         self._record(queued)
         try:
             return self._publish(message, delay)
-        except Exception as error:
+        except BaseException as error:  # an interrupt too: nobody waits for a job whose sender does not know of it
             self._give_up(queued, error)
             raise
+
+    def record_queued(self, message: Message[Any]) -> None:
+        """Record a message as queued that goes out in another way. Raises StoreUnavailable."""
+        self._record(_queued(message, None))
+
+    def sift_aside(self, queue: str, judge: Judge) -> int:
+        """Have each message that was set aside judged; how many were dropped or requeued. Raises BrokerUnavailable."""
+        with self._answering():
+            return super().sift_aside(queue, judge)  # type: ignore[misc, no-any-return]
 
     def publish_held(self, message: Message[Any], delay: int | None) -> None:
         """Record a message as queued unless it was, and publish it. Raises BrokerUnavailable."""
@@ -81,6 +98,17 @@ class Recording:
         again.options.pop("eta", None)
         self._publish(again, delay or None)
 
+    def publish_lost(self, step: LostStep) -> None:
+        """Publish a message again that was recorded and that nobody seems to have. Raises BrokerUnavailable."""
+        options = {**step.options, "root": step.root_id, RECORDED: True, COPY: True}
+        if step.parent_id:
+            options["parent"] = step.parent_id
+        message: Message[Any] = Message(
+            queue_name=step.queue, actor_name=step.actor, args=tuple(step.args), kwargs=step.kwargs, options=options,
+            message_id=step.id, message_timestamp=int(step.enqueued_at * 1000),
+        )  # fmt: skip
+        self._publish(message, None)
+
     def row_of(self, message: MessageProxy) -> Queued:
         """What is recorded of a message that nobody recorded as queued. Its place among steps is its own word."""
         row = _queued(message, None)._replace(sender="unknown", enqueued_at=message.message_timestamp / 1000)
@@ -90,14 +118,14 @@ class Recording:
         """A consumer that records; for delayed messages a plain one, since they only change their queue."""
         quieten(queue_name)
         try:
-            consumer: Consumer = super().consume(queue_name, prefetch, timeout)  # type: ignore[misc]
+            consumer: Any = super().consume(queue_name, prefetch, timeout)  # type: ignore[misc]
         except BrokerConnectionError as error:
             self.outage.began(error)
             raise
         self.outage.ended()
         if queue_name != q_name(queue_name):
-            return consumer
-        return RecordingConsumer(consumer, self.recorder(), self)
+            return consumer  # type: ignore[no-any-return]
+        return RecordingConsumer(PausingConsumer(consumer, queue_name, self.pauses), self.recorder(), self)
 
     def ping(self) -> None:
         """Raises BrokerUnavailable when the broker does not answer."""
@@ -125,8 +153,9 @@ class Recording:
         except BrokerConnectionError as error:
             raise unavailable(self.url_masked, error) from error
 
-    def _give_up(self, queued: Queued, error: Exception) -> None:
-        text, kind = f"It was not sent. {error}", type(error).__name__
+    def _give_up(self, queued: Queued, error: BaseException) -> None:
+        kind = type(error).__name__
+        text = f"It was not sent. {str(error) or f'Its sender was stopped ({kind}).'}"
         ended = Ended(queued.id, queued.root_id, State.FAILED, time.time(), error=text, error_type=kind)
         try:
             with self.store().write() as connection:
@@ -167,14 +196,22 @@ def _queued(message: Message[Any] | MessageProxy, delay_ms: int | None) -> Queue
         actor=message.actor_name,
         queue=q_name(message.queue_name),
         arguments=arguments.decode(),
-        sender=_sender(),
+        sender=this_sender(),
         enqueued_at=now,
         due_at=None if delay_ms is None else now + delay_ms / 1000,
+        options=_own_options(message.options),
     )
 
 
+def _own_options(options: Mapping[str, Any]) -> str | None:
+    """The options that the message's row does not tell anyway, as JSON."""
+    own = {name: value for name, value in options.items() if name not in _TOLD}
+    return orjson.dumps(own, option=orjson.OPT_NON_STR_KEYS).decode() if own else None
+
+
 @lru_cache(maxsize=1)
-def _sender() -> str:
+def this_sender() -> str:
+    """Who sends from this process: user@host."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a user without a name

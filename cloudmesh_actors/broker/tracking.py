@@ -12,9 +12,11 @@ from dramatiq.middleware import Middleware, SkipMessage
 
 from cloudmesh_actors import logs, runs, steps
 from cloudmesh_actors.broker import outcomes
+from cloudmesh_actors.broker.claims import COPY, Claims
 from cloudmesh_actors.broker.outages import Outage, patiently
 from cloudmesh_actors.broker.recorder import Entry, Recorder
 from cloudmesh_actors.broker.settlement import Settlement, empty_outbox, settle_with
+from cloudmesh_actors.broker.slots import Slots
 from cloudmesh_actors.errors import ArgumentError
 from cloudmesh_actors.runs import HandedBack, RecordedRun, StopSignal
 from cloudmesh_actors.steps import Claim, Ended, Started, State, Verdict
@@ -58,11 +60,13 @@ class Tracking(Middleware):
         worker: Callable[[], str],
         counters: Counters,
         outage: Outage,
+        slots: Callable[[], Slots | None] = lambda: None,
         stopping: StopSignal = runs.stop_signal,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._recorder, self._worker = store, recorder, worker
         self._counters, self._outage, self._stopping, self._clock = counters, outage, stopping, clock
+        self._claims, self._slots = Claims(store, clock), slots
         self._running: set[str] = set()
 
     @property
@@ -86,9 +90,7 @@ class Tracking(Middleware):
             self._begin(message, claim)
             return
         self._running.discard(message.message_id)
-        if claim.verdict is Verdict.ABORTED:
-            ended = steps.never_begun(message.message_id, claim.root_id, self._clock())
-            settle_with(message, Settlement(ended))
+        self._skip(message, claim)
         log.info("message.skipped", message_id=message.message_id, step=claim.verdict.value)
         raise SkipMessage(f"its step is {claim.verdict.value}")
 
@@ -109,35 +111,45 @@ class Tracking(Middleware):
         settle_with(message, settlement)
         logs.flush()  # what the task printed without a newline is still its own
         runs.leave()
+        if (slots := self._slots()) is not None:
+            slots.over(run.step_id)
         self._running.discard(run.step_id)
         structlog.contextvars.unbind_contextvars(*LOG_KEYS)
 
     def _claim(self, broker: Broker, message: MessageProxy) -> Claim:
         started = Started(message.message_id, self._worker(), self._clock())
         durable = _changes_hardware(broker, message)
-        claim = self._look(started, durable)
+        claim = self._first(started, durable)
         if claim.verdict is Verdict.UNKNOWN:  # sent by another program: from now on a job like others, of its own
             row = broker.row_of(message)  # type: ignore[attr-defined]
             self._recorder().record(row._replace(root_id=row.id, parent_id=None))
-            claim = self._look(started, durable)
+            claim = self._first(started, durable)
+        if claim.verdict is Verdict.RUNNING or (claim.verdict is Verdict.RUN and _came_before(message) and not durable):
+            return patiently(lambda: self._claims.again(started, claim), self._outage)
         if claim.verdict is Verdict.RUN and not durable:
             self._recorder().submit(Entry(started))
         return claim
 
-    def _look(self, started: Started, durable: bool) -> Claim:
-        """For what changes hardware, look and start in one durable transaction."""
+    def _first(self, started: Started, durable: bool) -> Claim:
+        return patiently(lambda: self._claims.first(started, durable), self._outage)
 
-        def look() -> Claim:
-            return steps.look(self._store(), started.step_id)
-
-        def claim() -> Claim:
-            with self._store().write(durable=True) as connection:
-                return steps.claim(connection, started)
-
-        return patiently(claim if durable else look, self._outage)
+    def _skip(self, message: MessageProxy, claim: Claim) -> None:
+        """What becomes of a message that may not run now."""
+        match claim.verdict:
+            case Verdict.ABORTED:
+                ended = steps.never_begun(message.message_id, claim.root_id, self._clock())
+                settle_with(message, Settlement(ended))
+            case Verdict.RUNNING:
+                settle_with(message, Settlement(None, run_again_in_ms=TWIN_WAIT_MS))
+            case Verdict.POISON:
+                ended = patiently(lambda: self._claims.poisoned(message.message_id, claim.root_id), self._outage)
+                log.error("message.set_aside", message_id=message.message_id, reason=ended.error)
+                settle_with(message, Settlement(ended, durable=True, set_aside=True))
 
     def _begin(self, message: MessageProxy, claim: Claim) -> None:
         number = claim.runs + 1
+        if (slots := self._slots()) is not None:
+            slots.begin(message.message_id, number, self._clock())
         run = RecordedRun(
             self._store(), job_id=claim.root_id, step_id=message.message_id, number=number, stopping=self._stopping
         )
@@ -170,6 +182,11 @@ class Tracking(Middleware):
         if set_aside:
             log.error("message.set_aside", message_id=message.message_id, reason="its arguments do not fit")
         return Settlement(ended, durable, set_aside=set_aside)
+
+
+def _came_before(message: MessageProxy) -> bool:
+    """Whether the broker gave the message to somebody before, or it is a copy of one that seemed lost."""
+    return bool(getattr(message, "redelivered", False) or message.options.get(COPY))
 
 
 def _changes_hardware(broker: Broker, message: MessageProxy) -> bool:

@@ -214,10 +214,10 @@ class TestOneStep:
         table.insert(queued("a"), queued("b"))
         table.abort("b")
 
-        assert table.claim("a") == (Verdict.RUN, 0, "a")
-        assert table.claim("a") == (Verdict.RUN, 1, "a")
+        assert table.claim("a") == (Verdict.RUN, 0, "a", None, None)
+        assert table.claim("a") == (Verdict.RUNNING, 1, "a", "rack", 2.0)
         assert table.claim("b").verdict is Verdict.RECORDED
-        assert [(table.row(i).state, table.row(i).runs) for i in "ab"] == [("running", 2), ("aborted", 0)]
+        assert [(table.row(i).state, table.row(i).runs) for i in "ab"] == [("running", 1), ("aborted", 0)]
 
     def test_text_that_a_database_cannot_hold_is_made_storable(self, table: Table) -> None:
         table.insert(queued("a"))

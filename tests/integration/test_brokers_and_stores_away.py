@@ -295,7 +295,7 @@ class TestRabbitmq:
             broker = brokers.current()
             before = broker.consume("rack", prefetch=1, timeout=2000)
             old = next(before)
-            before._inner.connection.close()
+            before._inner._inner.connection.close()
             after = broker.consume("rack", prefetch=2, timeout=2000)
             again, other = next(after), next(after)
             assert {again.message_id, other.message_id} == {first.message_id, second.message_id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -121,6 +122,59 @@ def test_what_changes_hardware_finds_its_mark_in_its_second_run(actors: Any, wor
 
     assert (job.state, job.runs) == ("done", 2)
     assert job.result == {"marks": {"i001": "off sent"}, "outcomes": [], "run": 2}
+
+
+class TestPoison:
+    def test_a_task_that_kills_every_worker_is_set_aside_after_three(
+        self, actors: Any, worker: Any, effects: str
+    ) -> None:
+        message = actors.die.send(effects, 99)
+        for _ in range(3):
+            assert worker("threads=1").process.wait(20) == -signal.SIGKILL
+        good = actors.note.send(effects, "good")
+        worker("threads=1").await_ready()
+
+        job = ended(message)
+        assert (job.state, job.error_type, job.runs) == ("failed", "Poison", 3)
+        assert job.error == (
+            "It was set aside: 3 of its runs ended with the death of their worker "
+            "(w0 in run 1, w1 in run 2, w2 in run 3)."
+        )
+        assert ended(good).state == "done"
+        assert lines(effects) == ["run 1", "run 2", "run 3", "good"]
+        wait_until(lambda: depth() in (brokers.Depth(0, 0, 0, 1), brokers.Depth(0, 0, None, 1)))
+
+    def test_who_merely_ran_beside_it_goes_on(self, actors: Any, worker: Any, effects: str, tmp_path: Path) -> None:
+        """Two workers: one is killed from outside while it runs a task of its own."""
+        opens = tmp_path / "open"
+        first, _ = worker("threads=1").await_ready(), worker("threads=1").await_ready()
+        messages = [actors.gate.send(effects, str(opens), 0) for _ in range(2)]
+        wait_until(lambda: len(lines(effects)) == 2 and {*map(state_of, messages)} == {"running"})
+        first.kill()
+        opens.touch()
+        assert [ended(message).state for message in messages] == [State.DONE] * 2
+        assert sorted(jobs.get(message.message_id).runs for message in messages) == [1, 2]
+
+
+class TestACutConnection:
+    def test_a_run_whose_connection_was_cut_is_not_begun_by_another_worker(
+        self, actors: Any, worker: Any, effects: str, tmp_path: Path, main_server: Server
+    ) -> None:
+        opens = tmp_path / "open"
+        worker("threads=1").await_ready()
+        message = actors.gate.send(effects, str(opens), 0)
+        wait_until(lambda: lines(effects))
+        worker("threads=1").await_ready()
+        main_server.stop()
+        main_server.start()
+        time.sleep(1)
+        opens.touch()
+        job = ended(message)
+        assert (job.state, job.runs) == ("done", 1)
+        assert lines(effects) == ["begin"]
+        brokers.reset()  # its connection was cut as well
+        wait_until(lambda: depth()[:3] in ((0, 0, 0), (0, 0, None)))
+        assert lines(effects) == ["begin"]
 
 
 class TestAStop:
