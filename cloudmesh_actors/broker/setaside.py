@@ -36,8 +36,8 @@ from cloudmesh_actors.logs import redact
 from cloudmesh_actors.steps import ENDED, steps
 
 #: Options of the old message that are not the new one's: its place among steps, and what its runs left in it.
-OF_THE_OLD = frozenset({"root", "parent", "retry_of", RECORDED, COPY, "retries", "requeue_timestamp", "traceback", "eta",
-                        "redis_message_id"})  # fmt: skip
+OF_THE_OLD = frozenset({"root", "parent", "retry_of", RECORDED, COPY, "retries", "requeue_timestamp", "traceback",
+                        "eta", "redis_message_id"})  # fmt: skip
 
 #: Ids that one query names at most: databases limit the number of parameters.
 IDS_IN_A_QUERY = 500
@@ -169,9 +169,15 @@ def readable(entry: Aside) -> str:
     try:
         fields = orjson.loads(signing.unsigned(entry.body))
     except ValueError:
-        return redact.text(entry.body.decode("ascii", "backslashreplace"))
+        return redact.text(repr(entry.body)[2:-1])
     shown = redact.by_value(redact.by_key({"body": fields}))["body"]
     return orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+
+
+def headers(entry: Aside) -> dict[str, Any]:
+    """The broker's headers as JSON; secrets are struck out."""
+    plain = orjson.loads(orjson.dumps(entry.headers, default=str, option=orjson.OPT_NON_STR_KEYS))
+    return redact.by_value(redact.by_key(plain))
 
 
 @dataclass(frozen=True, slots=True)

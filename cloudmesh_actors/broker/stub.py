@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from queue import Empty, Queue
 from typing import Any
 
@@ -89,6 +90,16 @@ class PatientStubConsumer(_StubConsumer):
         """Set messages aside."""
         for message in messages:
             self.nack(message)
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        """Hand back messages that were fetched and not begun."""
+        for message in messages:
+            self._back.put(message)
+        self._give_back()
+
+    def close(self) -> None:
+        """Hand back what was not begun."""
+        self._give_back()
 
     def put_back(self, message: MessageProxy) -> None:
         """Hand back a message that was not begun, soon."""

@@ -15,7 +15,7 @@ COMMANDS = {
     "job": Command("jobs", "job_command", "Show everything about one job."),
     "abort": Command("jobs", "abort_command", "Stop a job, at once or at its next safe point."),
     "retry": Command("jobs", "retry_command", "Send an ended job again, as a new one."),
-    "queues": Command("queues", "command", "Show how many messages each queue holds."),
+    "queues": Command("queues", "app", "Show how the queues are; pause them; see what was set aside."),
     "workers": Command("workers", "command", "Show the workers."),
     "logs": Command("logs", "command", "Show the workers' logs."),
     "rack": Command("rack", "app", "Sensors, power and events of nodes, through their BMCs."),

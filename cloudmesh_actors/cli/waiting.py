@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import typer
 
-from cloudmesh_actors import actor, jobs, roster
+from cloudmesh_actors import actor, broker, jobs, roster
 from cloudmesh_actors.cli import output, streams
 from cloudmesh_actors.cli.exits import ExitCode
 from cloudmesh_actors.cli.nodeviews import is_per_node, is_per_server
@@ -45,7 +45,17 @@ def send(name: str, args: list[Any], kwargs: dict[str, Any]) -> str:
         ArgumentError: the actor or the arguments are wrong.
         BrokerUnavailable, StoreUnavailable: it was not sent.
     """
-    return str(actor.find(name).send(*args, **kwargs).message_id)
+    found = actor.find(name)
+    job_id = str(found.send(*args, **kwargs).message_id)
+    if pause := broker.paused().get(found.family):
+        streams.say(is_paused(pause))
+    return job_id
+
+
+def is_paused(pause: broker.Pause) -> str:
+    """What to tell when a job was sent to a paused queue."""
+    why = f" ({pause.reason})" if pause.reason else ""
+    return f"The queue {pause.queue} was paused by {pause.by}{why}: nothing of it begins until somebody resumes it."
 
 
 def wait(job_id: str, timeout_s: float) -> Job:

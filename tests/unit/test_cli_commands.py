@@ -280,7 +280,10 @@ def test_queues_have_their_depths_and_workers(cm: Program) -> None:
 
     assert list(rows) == ["launcher", "provisioner", "pbs", "rain", "rack"]
     assert (rows["rack"]["ready"], rows["rack"]["workers"], rows["pbs"]["ready"]) == (1, 1, 0)
-    assert cm("queues").splitlines()[0].split() == ["queue", "ready", "delayed", "running", "set", "aside", "workers"]
+    assert rows["rack"]["oldest"] > 0
+    assert (rows["pbs"]["oldest"], rows["rack"]["paused"]) == (None, None)
+    headings = "queue ready delayed running set aside oldest workers paused"
+    assert cm("queues").splitlines()[0].split() == headings.split()
 
 
 def test_node_sets_are_folded_expanded_and_counted(cm: Program) -> None:
