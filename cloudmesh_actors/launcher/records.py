@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from cloudmesh_actors import settings, steps, store
+from cloudmesh_actors.errors import UnknownJob
 from cloudmesh_actors.launcher.model import ENDED, Launch, LaunchState, Stat, Value
 from cloudmesh_actors.steps import State
 from cloudmesh_actors.store import Store
@@ -35,7 +36,6 @@ table = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("started_at", sa.Double),
     sa.Column("ended_at", sa.Double),
-    sa.Column("worker", sa.String(128)),
     sa.Column("script", sa.String(80)),  # the name under which its script was started, written down before
     sa.Column("place", sa.String(300)),  # where the script runs
     sa.Column("output", sa.Text),
@@ -60,7 +60,7 @@ _ended_at = sa.func.coalesce(_t.ended_at, _s.ended_at)
 _COLUMNS = (
     _t.step_id, _t.job_id, _t.recipe, _t.server, _t.parameters, _state.label("state"),
     sa.func.coalesce(_t.error, _s.error).label("error"), _t.created_at, _t.started_at, _ended_at.label("ended_at"),
-    _t.worker,
+    _s.worker,
 )  # fmt: skip
 _JOINED = table.outerjoin(steps.steps, _s.id == _t.step_id)
 
@@ -98,19 +98,29 @@ def add(
         connection.execute(target.insert(table).on_conflict_do_nothing(), rows)
 
 
-def begin(step_id: str, worker: str, to: Store | None = None) -> Begun:
+def begin(step_id: str, to: Store | None = None) -> Begun:
     """Record that a worker has taken up a launch; what is known of it from before."""
-    ours = _t.step_id == step_id
     with (to or store.current()).write() as connection:
-        query = sa.select(_t.state, _t.error, _t.error_kind, _t.script, _t.place).where(ours)
-        row = connection.execute(query).one()
-        begun = Begun(LaunchState(row.state), row.error, row.error_kind, row.script, row.place)
-        if begun.state not in ENDED:
-            state = LaunchState.DEPLOY if begun.script else LaunchState.RUNNING
-            started = sa.func.coalesce(_t.started_at, time.time())
-            new = {"state": state.value, "worker": worker, "started_at": started}
-            connection.execute(sa.update(table).where(ours).values(new))
-    return begun
+        known = _begun(connection, step_id)
+        if known is None:
+            raise UnknownJob(f"There is no launch {step_id!r}.")
+        if known.state not in ENDED:
+            state = LaunchState.DEPLOY if known.script else LaunchState.RUNNING
+            new = {"state": state.value, "started_at": sa.func.coalesce(_t.started_at, time.time())}
+            connection.execute(sa.update(table).where(_t.step_id == step_id).values(new))
+    return known
+
+
+def begun(step_id: str, of: Store | None = None) -> Begun | None:
+    """What is known of a launch that was taken up; None when there is no such."""
+    with (of or store.current()).read() as connection:
+        return _begun(connection, step_id)
+
+
+def _begun(connection: Connection, step_id: str) -> Begun | None:
+    columns = (_t.state, _t.error, _t.error_kind, _t.script, _t.place)
+    row = connection.execute(sa.select(*columns).where(_t.step_id == step_id)).one_or_none()
+    return row and Begun(LaunchState(row.state), row.error, row.error_kind, row.script, row.place)
 
 
 def deploying(step_id: str, script: str, place: str, to: Store | None = None) -> None:
@@ -135,11 +145,11 @@ def end(
     output: str | None = None,
     to: Store | None = None,
 ) -> None:
-    """Record how a launch ended; the first word counts. Without `output`, what was recorded stays."""
+    """Record, durably, how a launch ended; the first word counts. Without `output`, what was recorded stays."""
     new: dict[str, Any] = {"state": state.value, "error": error, "error_kind": error_kind, "ended_at": time.time()}
     if output is not None:
         new["output"] = output
-    with (to or store.current()).write() as connection:
+    with (to or store.current()).write(durable=True) as connection:
         connection.execute(sa.update(table).where(_t.step_id == step_id, _OPEN).values(new))
 
 

@@ -25,7 +25,6 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("started_at", sa.Double),
         sa.Column("ended_at", sa.Double),
-        sa.Column("worker", sa.String(128)),
         sa.Column("script", sa.String(80)),
         sa.Column("place", sa.String(300)),
         sa.Column("output", sa.Text),
