@@ -175,6 +175,15 @@ class Settings(BaseSettings):
     power_deadline: Seconds = Field(
         default=60.0, description="Seconds until a node has to be seen in the power state asked for."
     )
+    power_on_group: int = Field(
+        default=16, ge=0, le=100_000, description="Nodes that are powered on at once; 0 for all."
+    )
+    power_on_interval: float = Field(
+        default=1.0, ge=0, le=3600, allow_inf_nan=False, description="Seconds from one such group to the next."
+    )
+    confirm_above: int = Field(
+        default=8, ge=0, description="Changing more nodes than this wants their number typed, or `--yes`."
+    )
     lease_ttl: Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)] = Field(
         default=60.0, description="Seconds after which the lease of a job whose worker died can be taken by another."
     )

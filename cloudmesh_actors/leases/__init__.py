@@ -17,12 +17,12 @@ from collections.abc import Iterable
 
 from cloudmesh_actors import runs, settings
 from cloudmesh_actors import store as stores
-from cloudmesh_actors.leases.holding import Guard, hold
+from cloudmesh_actors.leases.holding import Guard, WaitLease, hold
 from cloudmesh_actors.leases.model import Claimant, Lease
 from cloudmesh_actors.leases.records import Leases
 from cloudmesh_actors.store import Store
 
-__all__ = ["Guard", "Lease", "check", "hold", "holders", "release", "renew", "take"]
+__all__ = ["Guard", "Lease", "WaitLease", "check", "hold", "holders", "release", "renew", "take"]
 
 
 def take(

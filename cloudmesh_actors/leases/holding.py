@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Annotated
+
+from pydantic import Field
 
 from cloudmesh_actors import logs, runs, settings
 from cloudmesh_actors import store as stores
@@ -17,6 +20,9 @@ from cloudmesh_actors.runs import HandedBack, Run
 
 #: How often one who waits for a lease tries to take it, in seconds.
 TRY_EVERY_S = 0.5
+
+#: An argument: how long an actor waits for a node's lease, in seconds.
+WaitLease = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 log = logs.get_logger()
 

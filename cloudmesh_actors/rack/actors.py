@@ -10,12 +10,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from cloudmesh_actors import fanout, jobs, settings, site
+from cloudmesh_actors import fanout, jobs, leases, settings, site
 from cloudmesh_actors.actor import Nodes, actor
 from cloudmesh_actors.clients.ipmi.model import BmcClient
+from cloudmesh_actors.errors import LeaseHeld
+from cloudmesh_actors.leases import WaitLease
 from cloudmesh_actors.rack import records, sensors
 from cloudmesh_actors.rack.model import NodeResult, PowerAction, TemperatureUnit
 from cloudmesh_actors.rack.powering import Powering
+from cloudmesh_actors.stagger import PowerOns, Turn
 from cloudmesh_actors.times import iso
 
 T = TypeVar("T")
@@ -46,20 +49,25 @@ def power_status(nodes: Nodes) -> list[NodeResult]:
 
 
 @actor("rack", changes_hardware=True)
-def power(nodes: Nodes, action: PowerAction) -> list[NodeResult]:
+def power(nodes: Nodes, action: PowerAction, wait_lease: WaitLease = 0) -> list[NodeResult]:
     """Switch nodes on or off, through a cycle, or ask their operating systems to shut down (`soft`).
 
     An entry is ok when the node was seen in that state: `power`, and `note` ("switched on", "already on"). After a
-    crash no command is sent twice.
+    crash no command is sent twice. A node that another job works on is refused (`lease_held`), if that job does not
+    give it back within `wait_lease` seconds.
     """
     run = jobs.current()
     ended, marks = run.outcomes(), run.marks()
+    power_ons = PowerOns(run, total=len(site.current().nodes(nodes)))
 
     def switch(node: str) -> Mapping[str, Any]:
         if node in ended:
             return {"ok": ended[node].ok, "error": ended[node].error, "error_kind": ended[node].error_kind,
                     "note": "as an earlier run left it"}  # fmt: skip
-        return asdict(_powering(node, action, marks.get(node)).carry_out())
+        try:
+            return _switch(node, action, marks.get(node), wait_lease, power_ons.turn())
+        finally:
+            power_ons.ended()
 
     return _each(nodes, switch, power=None, note=None)
 
@@ -95,6 +103,15 @@ def _read_log(bmc: BmcClient) -> list[dict[str, Any]]:
     return [asdict(event) | {"time": event.time and iso(event.time)} for event in bmc.events()]
 
 
-def _powering(node: str, action: PowerAction, mark: str | None) -> Powering:
-    seconds = settings.current().power_deadline
-    return Powering(node, action, lambda: _connect(node), jobs.current(), mark=mark, seconds=seconds)
+def _switch(node: str, action: PowerAction, mark: str | None, wait_lease: float, turn: Turn) -> dict[str, Any]:
+    try:
+        with leases.hold(node, wait=wait_lease) as guard:
+            powering = Powering(
+                node, action, lambda: _connect(node), jobs.current(), mark=mark,
+                seconds=settings.current().power_deadline, may_send=guard.check, turn=turn,
+            )  # fmt: skip
+            return asdict(powering.carry_out())
+    except LeaseHeld as error:
+        if mark is None:
+            raise
+        raise LeaseHeld(f"{error} An earlier run of this job got as far as {mark!r}; look at the node.") from error

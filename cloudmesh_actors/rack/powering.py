@@ -2,7 +2,8 @@
 
 `decide` is the whole logic, pure; `Powering` talks to the BMC and keeps the marks. A mark is committed before its
 command is sent: after a crash a mark says that the command may have been sent, and its lack that it was not. A cycle
-is "off, seen off, on, seen on", so that the power which is seen says how far it came.
+is "off, seen off, on, seen on", so that the power which is seen says how far it came. Immediately before each command
+the node's lease is checked, and a node is switched on only when its turn has come.
 
 ::
 
@@ -20,9 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloudmesh_actors.clients.ipmi.model import BmcClient, ChassisCommand, PowerState
-from cloudmesh_actors.errors import AuthenticationFailed, DeadlineExceeded, NodeError, OutcomeUnknown
+from cloudmesh_actors.errors import AuthenticationFailed, DeadlineExceeded, JobAborted, NodeError, OutcomeUnknown
 from cloudmesh_actors.rack.model import PowerAction
 from cloudmesh_actors.runs import Run
+from cloudmesh_actors.stagger import Turn
 
 #: The commands of an action, in their order.
 COMMANDS: dict[PowerAction, tuple[ChassisCommand, ...]] = {
@@ -119,6 +121,8 @@ class Powering:
         connect: begins a conversation with the node's BMC.
         mark: what an earlier run of this step marked for the node before it died; None when nothing was sent.
         seconds: how long the node may take to follow each command.
+        may_send: raises LeaseLost, or another error, when a command must not be sent.
+        turn: when the node may be switched on; by default at any time.
     """
 
     def __init__(
@@ -130,10 +134,13 @@ class Powering:
         *,
         mark: str | None,
         seconds: float,
+        may_send: Callable[[], None] = lambda: None,
+        turn: Turn | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._node, self._action, self._connect, self._run = node, action, connect, run
+        self._may_send, self._turn = may_send, turn
         self._seconds, self._clock, self._sleep = seconds, clock, sleep
         self._sent = sent_by(action, mark)
         self._in_doubt = self._sent is not None
@@ -149,19 +156,24 @@ class Powering:
         Raises:
             DeadlineExceeded: the node did not follow in time.
             OutcomeUnknown: whether a command was carried out cannot be known.
+            LeaseLost: the node is another job's by now.
+            JobAborted, HandedBack: the run was to stop while the node waited for its turn.
             NodeError: the BMC could not be talked to, or refused the command.
         """
         while True:
-            step = self._turn()
+            step = self._look_and_send()
             if isinstance(step, Finished):
                 return step
+            if isinstance(step, Send):
+                self._await_turn()
+                continue
             if self._clock() >= self._until:
                 raise self._overdue(step.command)
             self._sleep(self._pause)
             self._pause = min(self._pause * LOOK_GROWTH, LONGEST_LOOK_S)
 
-    def _turn(self) -> Wait | Finished:
-        """Look at the power and, in the same conversation, send what it calls for.
+    def _look_and_send(self) -> Step:
+        """Look at the power and, in the same conversation, send what it calls for, if its turn has come.
 
         Once a command is on its way a BMC that does not answer is asked again: some restart with their node.
         """
@@ -171,6 +183,8 @@ class Powering:
                 self._power = bmc.power_status()
                 step = decide(self._action, self._sent, self._power)
                 if isinstance(step, Send):
+                    if not self._is_due(step.command):
+                        return step
                     sending = True
                     self._send(bmc, step.command)
         except NodeError as error:
@@ -181,10 +195,26 @@ class Powering:
         self._trouble = None
         return Wait(step.command) if isinstance(step, Send) else step
 
+    def _is_due(self, command: ChassisCommand) -> bool:
+        return command != "on" or self._turn is None or self._turn.has_come()
+
+    def _await_turn(self) -> None:
+        """Outside of a conversation: a BMC ends one in which nobody speaks."""
+        assert self._turn is not None  # noqa: S101 - nothing else is not due
+        try:
+            self._turn.wait()
+        except JobAborted as error:
+            if self._sent is None:
+                raise
+            raise NodeError(f"{self._node}: {error} For the cycle the node was switched off; it is off now.") from error
+        self._start_waiting()
+
     def _send(self, bmc: BmcClient, command: ChassisCommand) -> None:
-        self._run.mark(self._node, mark_of(command))
         unsure = None
         try:
+            self._may_send()
+            self._run.mark(self._node, mark_of(command))
+            self._may_send()  # the store may have taken long over the mark
             bmc.power(command)
         except OutcomeUnknown as error:
             unsure = error

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 STOREYS: Mapping[str, tuple[str, ...]] = {
     "ground": ("errors", "families", "secret", "urls", "settings", "times", "nodesyntax", "nodes", "site", "logs"),
     "store": ("prepared", "store", "migrations", "steps", "runs", "roster", "leases"),
-    "engine": ("clients", "broker", "actor", "fanout", "jobs"),
+    "engine": ("clients", "broker", "actor", "fanout", "stagger", "jobs"),
     "families": FAMILIES,
     "across families": ("preview", "correlate", "probes", "sitecheck"),
     "doors": ("cli", "web", "workers", "fabfile"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import orjson
 import pytest
 
-from cloudmesh_actors import settings, store
-from cloudmesh_actors.errors import ArgumentError, NodeError
+from cloudmesh_actors import leases, runs, settings, steps, store
+from cloudmesh_actors.errors import ArgumentError, LeaseLost, NodeError
 from cloudmesh_actors.rack import actors, records
 
 SITE = """
@@ -151,3 +153,81 @@ def test_kinds_are_those_of_the_error_tree() -> None:
     known = {error.kind for error in NodeError.__subclasses__()} | {NodeError.kind}
 
     assert set(KINDS.values()) <= known
+
+
+class TestLeases:
+    """Of nodes that other jobs work on; in a run, as a worker has it."""
+
+    @pytest.fixture
+    def run(self) -> Iterator[runs.RecordedRun]:
+        row = steps.Queued("mine", "mine", None, None, "rack.power", "rack", "{}", "me@here", 1.0, None)
+        with store.current().write() as connection:
+            steps.insert(connection, store.current(), [row])
+        run = runs.RecordedRun(store.current(), job_id="mine", step_id="mine", number=2, stopping=runs.StopSignal())
+        runs.enter(run)
+        yield run
+        runs.leave()
+
+    @pytest.mark.usefixtures("run")
+    def test_a_node_of_another_job_is_refused_and_the_others_go_on(self) -> None:
+        leases.take(["i005"], job_id="another-job", actor="rain.deploy_system")
+
+        results = actors.power.fn("i[001,005,007]", "off")
+
+        assert [(entry["ok"], entry["error_kind"], entry["power"]) for entry in results] == [
+            (True, None, "off"), (False, "lease_held", None), (True, None, "off"),
+        ]  # fmt: skip
+        assert results[1]["error"].startswith("i005: held by job another- (rain.deploy_system) since 0 s; ")
+        assert [lease.job_id for lease in leases.holders()] == ["another-job"]
+
+    @pytest.mark.usefixtures("run")
+    def test_it_waits_when_it_is_told_to(self) -> None:
+        leases.take(["i001"], job_id="another-job", actor="rain.deploy_system", ttl=0.3)
+
+        [result] = actors.power.fn("i001", "off", wait_lease=60)
+
+        assert (result["ok"], result["power"]) == (True, "off")
+
+    def test_after_a_crash_the_same_job_goes_on_with_its_own(
+        self, run: runs.RecordedRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("CLOUDMESH_POWER_DEADLINE", "0.5")
+        settings.reset()
+        store.reset()
+        run.mark("i001", "off sent")
+        before = leases.take(["i001"], job_id="mine", actor="rack.power")["i001"]
+
+        runs.enter(runs.RecordedRun(store.current(), job_id="mine", step_id="mine", number=3, stopping=run._stopping))
+        [result] = actors.power.fn("i001", "cycle")
+
+        assert result["error_kind"] == "unknown"  # whether off was sent; it is not sent again
+        with pytest.raises(LeaseLost):
+            leases.check(before)
+        assert leases.holders() == []
+
+    def test_when_another_job_has_it_by_then_it_is_said_how_far_the_first_run_came(self, run: runs.RecordedRun) -> None:
+        run.mark("i001", "off sent")
+        leases.take(["i001"], job_id="another-job", actor="rain.deploy_system")
+
+        [result] = actors.power.fn("i001", "cycle")
+
+        assert result["error_kind"] == "lease_held"
+        assert result["error"].endswith("An earlier run of this job got as far as 'off sent'; look at the node.")
+
+    def test_outside_a_worker_there_is_no_lease(self) -> None:
+        actors.power("i001", "off")
+
+        assert leases.holders() == []
+
+
+def test_nodes_are_switched_on_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDMESH_POWER_ON_GROUP", "1")
+    monkeypatch.setenv("CLOUDMESH_POWER_ON_INTERVAL", "0.4")
+    settings.reset()
+    actors.power("i[001,005,007]", "off")
+    began = time.monotonic()
+
+    results = actors.power("i[001,005,007]", "on")
+
+    assert [entry["note"] for entry in results] == ["switched on"] * 3
+    assert time.monotonic() - began >= 0.8

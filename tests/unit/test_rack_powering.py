@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +14,8 @@ from cloudmesh_actors.clients.ipmi.model import ChassisCommand, PowerState
 from cloudmesh_actors.errors import (
     AuthenticationFailed,
     DeadlineExceeded,
+    JobAborted,
+    LeaseLost,
     NodeError,
     OutcomeUnknown,
     ProtocolError,
@@ -31,7 +33,8 @@ from cloudmesh_actors.rack.powering import (
     mark_of,
     sent_by,
 )
-from cloudmesh_actors.runs import Run
+from cloudmesh_actors.runs import HandedBack, Run
+from cloudmesh_actors.stagger import Groups, PowerOns, Turn, Turns
 
 NODE = "i001"
 
@@ -139,7 +142,13 @@ class MarkingRun(Run):
         return dict(self._marks)
 
 
-def carry_out(hardware: Hardware, action: PowerAction, run: Run | None = None) -> Finished:
+def carry_out(
+    hardware: Hardware,
+    action: PowerAction,
+    run: Run | None = None,
+    may_send: Callable[[], None] = lambda: None,
+    turn: Turn | None = None,
+) -> Finished:
     return Powering(
         NODE,
         action,
@@ -147,6 +156,8 @@ def carry_out(hardware: Hardware, action: PowerAction, run: Run | None = None) -
         run or MarkingRun(hardware.marks),
         mark=hardware.marks.get(NODE),
         seconds=60.0,
+        may_send=may_send,
+        turn=turn,
         clock=lambda: hardware.now,
         sleep=hardware.sleep,
     ).carry_out()
@@ -261,6 +272,104 @@ class TestOneRun:
         with pytest.raises(OutcomeUnknown, match="not confirmed"):
             carry_out(hardware, "off")
         assert hardware.sent == ["off"]
+
+
+class TestTheLease:
+    """Whether the node is still this job's is asked before each command."""
+
+    @pytest.mark.parametrize(("looks", "sent", "words"), [(0, [], "gone"), (2, ["off"], "gone.*it is off now")])
+    def test_without_it_nothing_more_is_sent(self, looks: int, sent: list[str], words: str) -> None:
+        hardware = Hardware("on")
+        answers = iter([None] * looks)
+
+        def may_send() -> None:
+            if next(answers, LeaseLost) is not None:
+                raise LeaseLost("i001: gone.")
+
+        with pytest.raises(LeaseLost, match=words):
+            carry_out(hardware, "cycle", may_send=may_send)
+        assert hardware.sent == sent
+        assert hardware.marks == ({NODE: mark_of("off")} if sent else {})
+
+    def test_it_is_looked_at_after_the_mark_was_set_too(self) -> None:
+        hardware = Hardware("on")
+
+        def may_send() -> None:
+            if hardware.marks:
+                raise LeaseLost("i001: gone.")
+
+        with pytest.raises(LeaseLost):
+            carry_out(hardware, "off", may_send=may_send)
+        assert hardware.sent == []
+
+
+class TestItsTurn:
+    """Nodes are switched on in groups."""
+
+    @staticmethod
+    def turn(hardware: Hardware, run: Run | None = None) -> Turn:
+        """One whose group starts at 300 s."""
+        turns = Turns(Groups(1, 300.0), lambda: hardware.now)
+        turns.reserve()
+        return PowerOns(run or Run(), total=2, turns=turns, sleep=hardware.sleep).turn()
+
+    @pytest.mark.parametrize(
+        ("action", "power", "sent"), [("on", "off", ["on"]), ("cycle", "off", ["on"]), ("cycle", "on", ["off", "on"])]
+    )
+    def test_on_is_sent_when_it_has_come(self, action: PowerAction, power: PowerState, sent: list[str]) -> None:
+        hardware = Hardware(power)
+
+        assert carry_out(hardware, action, turn=self.turn(hardware)) == Finished("on", "switched on")
+        assert hardware.sent == sent
+        assert 300.0 < hardware.now < 320.0
+
+    @pytest.mark.parametrize(("action", "power"), [("on", "on"), ("off", "on"), ("soft", "on")])
+    def test_what_is_not_switched_on_needs_none(self, action: PowerAction, power: PowerState) -> None:
+        hardware = Hardware(power)
+        turn = self.turn(hardware)
+        carry_out(hardware, action, turn=turn)
+
+        assert hardware.now < 20.0
+        assert turn._at is None
+
+    def test_nobody_talks_to_the_bmc_while_it_waits(self) -> None:
+        hardware = Hardware("off")
+        looks: list[float] = []
+        state = hardware.state
+        hardware.state = lambda: (looks.append(hardware.now), state())[1]  # type: ignore[method-assign,func-returns-value]
+        hardware.sleep = lambda seconds: setattr(hardware, "now", hardware.now + seconds)  # type: ignore[method-assign]
+
+        carry_out(hardware, "on", turn=self.turn(hardware))
+
+        assert [moment for moment in looks if 0.0 < moment < 300.0] == []
+
+    @pytest.mark.parametrize(
+        ("power", "error", "words"), [("off", JobAborted, r"^aborted\.$"), ("on", NodeError, "aborted.*it is off now")]
+    )
+    def test_an_abort_while_it_waits_is_told_with_how_the_node_was_left(
+        self, power: PowerState, error: type[Exception], words: str
+    ) -> None:
+        hardware = Hardware(power)
+
+        class AbortedRun(MarkingRun):
+            def checkpoint(self) -> None:
+                raise JobAborted("aborted.")
+
+        with pytest.raises(error, match=words):
+            carry_out(hardware, "cycle", turn=self.turn(hardware, AbortedRun(hardware.marks)))
+        assert "on" not in hardware.sent
+
+    def test_a_run_that_is_handed_back_goes_on_from_there(self) -> None:
+        hardware = Hardware("on")
+
+        class StoppedRun(MarkingRun):
+            def checkpoint(self) -> None:
+                raise HandedBack
+
+        with pytest.raises(HandedBack):
+            carry_out(hardware, "cycle", turn=self.turn(hardware, StoppedRun(hardware.marks)))
+        assert carry_out(hardware, "cycle") == Finished("on", "switched on")
+        assert hardware.sent == ["off", "on"]
 
 
 class TestAfterACrash:
