@@ -20,6 +20,7 @@ def cross_check(site: Site, root: Fields) -> None:
             site.nodes(text)
         except UnknownNode as error:
             fields.fail(name, str(error))
+    _check_queues(site, root.table("clusters"))
     if root.is_sound:
         _check_provision(site, root.table("provision"))
 
@@ -35,6 +36,17 @@ def _references(root: Fields) -> Iterator[tuple[Fields, str, str]]:
         if "systems" in fields:
             yield fields, "systems", fields.text("systems")
     yield from ((provision, text, text) for text in provision)
+
+
+def _check_queues(site: Site, clusters: Fields) -> None:
+    """A queue of a batch server belongs to one cluster: its jobs would count twice."""
+    owner: dict[tuple[str, str], str] = {}
+    for cluster in site.clusters.values():
+        for queue in cluster.queues:
+            first = owner.setdefault((str(cluster.server), queue), cluster.name)
+            if first != cluster.name:
+                fields = clusters.table(cluster.name).table("queues")
+                fields.fail("names", f"{queue} of {cluster.server} belongs to {first} already")
 
 
 def _check_provision(site: Site, provision: Fields) -> None:
