@@ -26,6 +26,7 @@ from dramatiq.middleware import Middleware
 from cloudmesh_actors import logs, runs
 from cloudmesh_actors.broker.outages import Outage
 from cloudmesh_actors.broker.recorder import Entry, Recorder
+from cloudmesh_actors.errors import StoreUnavailable
 from cloudmesh_actors.steps import Ended, Queued, State
 
 #: How long a consumer that closes waits for outcomes to be recorded, in seconds. What is late comes again, and is then
@@ -120,6 +121,10 @@ class Publisher(Protocol):
         """What is recorded of a message that nobody recorded as queued."""
 
 
+class NotRecorded(BrokerConnectionError):
+    """The store does not answer. Dramatiq tries an acknowledgement again after errors of this kind only."""
+
+
 class RecordingConsumer(Consumer):
     """Any broker's consumer, made to record outcomes before it acknowledges."""
 
@@ -146,6 +151,8 @@ class RecordingConsumer(Consumer):
         except BrokerConnectionError as error:
             self._publisher.outage.began(error)
             raise
+        except StoreUnavailable as error:
+            raise NotRecorded(str(error)) from error
 
     def nack(self, message: MessageProxy) -> None:
         """A failed run is recorded and acknowledged as others are; what cannot be run is recorded and set aside."""

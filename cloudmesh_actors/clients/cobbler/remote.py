@@ -298,7 +298,7 @@ def _trouble(error: Exception, who: str, seconds: float) -> NodeError:
             "the authority that signed it."
         )
     if isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError):
-        return Unreachable(f"{who} broke off before it answered; was it restarted?")
+        return ProtocolError(f"{who} broke off before it answered; was it restarted?")
     if isinstance(error, OSError):
         return Unreachable(f"{who} cannot be reached: {error.strerror or error}.")
     if isinstance(error, xmlrpc.client.ProtocolError):
