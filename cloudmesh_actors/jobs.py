@@ -105,6 +105,8 @@ def get(job_id: str) -> Job:
         job = _job(row)
         if job.state is State.FAILED and job.error is None:
             job = replace(job, error=_error_below(connection, job.id))
+        if job.state is State.DONE and job.result is None:
+            job = replace(job, result=_result_of_nodes(connection, job.id))
     return job
 
 
@@ -310,6 +312,19 @@ def _error_below(connection: sa.Connection, job_id: str) -> str | None:
     query = sa.select(_t.error).where(_t.root_id == job_id, _t.state == State.FAILED).order_by(_t.ended_at).limit(1)
     error: str | None = connection.scalar(query)
     return error
+
+
+def _result_of_nodes(connection: sa.Connection, job_id: str) -> list[dict[str, Any]] | None:
+    """The result of a job whose steps follow one another: what they recorded of its nodes, an entry per node."""
+    table = steps.node_outcomes
+    rows = connection.execute(sa.select(table).where(table.c.step_id == job_id).order_by(table.c.node))
+    return [_entry(runs.node_outcome(row)) for row in rows] or None
+
+
+def _entry(outcome: NodeOutcome) -> dict[str, Any]:
+    told = outcome.data if isinstance(outcome.data, dict) else {}
+    why = {"error": outcome.error, "error_kind": outcome.error_kind}
+    return {"node": outcome.node, "ok": bool(outcome.ok), **why, **told}
 
 
 def _job(row: Any) -> Job:
