@@ -9,7 +9,8 @@
 `status`                  a line about each worker
 `boot` `signals`          the first steps of a process; being asked to stop
 `process`                 what workers and beat have in common
-`worker` `beat` `valkey`  the processes
+`worker` `beat` `web`      the processes
+`valkey`
 `launcher` ... `rack`     one module a queue, for `worker` and for the dramatiq command
 ========================  ==========================================================================
 """

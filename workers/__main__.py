@@ -17,13 +17,13 @@ from workers import boot
 from workers.signals import StopRequest
 
 #: What drives the fleet; see `command`.
-COMMANDS = frozenset({"up", "down", "restart", "status", "clean", "run"})
+COMMANDS = frozenset({"up", "down", "restart", "status", "clean", "run", "web-up", "web-down"})
 
 #: The form of a process's name; commands are looked for first.
 NAME = re.compile(r"[a-z]+[0-9]{0,2}")
 
 #: Processes that are no workers, each a module of its own.
-OTHERS = frozenset({"beat", "valkey"})
+OTHERS = frozenset({"beat", "valkey", "web"})
 
 
 def main(arguments: list[str]) -> int:

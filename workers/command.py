@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
+from cloudmesh_actors import settings
 from cloudmesh_actors.errors import BrokerUnavailable, CloudmeshError, SettingsError, SiteError, StoreError
-from workers import fleet
+from workers import configuration, fleet
 from workers.fleet import UpReport
 
 #: What each command does, for its help.
@@ -20,6 +21,8 @@ COMMANDS = {
     "status": "show every worker",
     "clean": "stop everything, and delete this fleet's logs and pid files",
     "run": "run in the foreground, for systemd",
+    "web-up": "start the web console, and the fleet if it is down",
+    "web-down": "stop the web console alone",
 }
 
 
@@ -41,11 +44,17 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=meaning, description=meaning)
         if name == "status":
             command.add_argument("--json", action="store_true", help="print an array of objects")
+        if name in {"up", "run"}:
+            command.add_argument("--web", action="store_true", help="the web console, too")
     return parser
 
 
-def _up(_asked: argparse.Namespace) -> None:
-    _tell_ready(fleet.up())
+def _up(asked: argparse.Namespace) -> None:
+    _tell_ready(fleet.up(web=asked.web))
+
+
+def _web_up(_asked: argparse.Namespace) -> None:
+    _tell_ready(fleet.up(web=True))
 
 
 def _restart(_asked: argparse.Namespace) -> None:
@@ -57,6 +66,8 @@ def _tell_ready(report: UpReport) -> None:
         print(f"{', '.join(report.started)} started; all ready after {report.seconds:.1f} s")
     else:
         print(f"{', '.join(report.ready)} were ready already")
+    if configuration.WEB in report.ready:
+        print(f"the console is at {configuration.web_address(settings.current())}")
 
 
 def _down(_asked: argparse.Namespace) -> None:
@@ -67,8 +78,12 @@ def _clean(_asked: argparse.Namespace) -> None:
     print(f"all workers are down; {fleet.clean()} logs and pid files deleted")
 
 
-def _run(_asked: argparse.Namespace) -> None:
-    fleet.current().run()
+def _web_down(_asked: argparse.Namespace) -> None:
+    print("the console is down" if fleet.current().web_down() else "the console was down already")
+
+
+def _run(asked: argparse.Namespace) -> None:
+    fleet.current().run(web=asked.web)
 
 
 def _status(asked: argparse.Namespace) -> None:
@@ -99,4 +114,6 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
     "status": _status,
     "clean": _clean,
     "run": _run,
+    "web-up": _web_up,
+    "web-down": _web_down,
 }

@@ -1,6 +1,6 @@
 """The fleet: bring it up or down, restart it, clean up after it, tell how it is. Drives supervisord.
 
-``python -m workers up|down|restart|status|clean|run``, and the same as functions.
+``python -m workers up|down|restart|status|clean|run|web-up|web-down``, and the same as functions.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cloudmesh_actors import site, store
 from cloudmesh_actors.errors import FleetError, SettingsError
 from cloudmesh_actors.settings import Settings, variable
 from workers import configuration, files, reasons, valkey
+from workers.configuration import WEB
 from workers.files import LogMark, Manifest
 from workers.supervisor import DOWN, LOOK_EVERY_S, Process, Supervisor, foreground_command
 
@@ -64,8 +65,11 @@ class Fleet:
         """Where a process logs."""
         return self.settings.log_dir / f"{name}.log"
 
-    def up(self, ready_timeout_s: float = READY_TIMEOUT_S) -> UpReport:
+    def up(self, ready_timeout_s: float = READY_TIMEOUT_S, *, web: bool = False) -> UpReport:
         """Start what is down, after a change of settings also what runs with the old ones; wait until all are ready.
+
+        Args:
+            web: whether the console is to be up, too. One that is up stays so.
 
         Raises:
             FleetError: some are not ready; which ones, why, and the last lines of their logs.
@@ -74,11 +78,27 @@ class Fleet:
         self._check()
         with files.locked(self.folder):
             before = {name for name, process in self.supervisor.processes().items() if process.pid}
-            marks = {name: LogMark.end_of(self.log(name)) for name in self.names}
-            self._start()
+            names = (*self.names, WEB) if web or WEB in before else self.names
+            self._check_web(names)
+            marks = {name: LogMark.end_of(self.log(name)) for name in names}
+            self._start(names)
             self._await_ready(marks, ready_timeout_s)
-        started = tuple(name for name in self.names if name not in before)
-        return UpReport(self.names, started, time.monotonic() - began)
+        started = tuple(name for name in names if name not in before)
+        return UpReport(names, started, time.monotonic() - began)
+
+    def web_is_up(self) -> bool:
+        """Whether the console's process runs."""
+        return WEB in self.supervisor.processes() and self.supervisor.processes()[WEB].state not in DOWN
+
+    def web_down(self) -> bool:
+        """Stop the console alone. Returns whether it was up."""
+        with files.locked(self.settings.make_runtime_dir()):
+            was_up = self.web_is_up()
+            if was_up:
+                self.supervisor.stop([WEB], self.stop_timeout_s)
+            else:
+                files.remove_folder(self.folder, LEFT_BEHIND)
+        return was_up
 
     def down(self) -> bool:
         """Stop everything; running tasks may finish within the grace time. Returns whether there was anything."""
@@ -103,16 +123,19 @@ class Fleet:
             *(state / f"supervisord.log{number}" for number in ("", ".1")),
         ]
 
-    def run(self) -> None:
+    def run(self, *, web: bool = False) -> None:
         """Become supervisord in the foreground, for systemd; returns only when that fails."""
         self._check()
+        names = (*self.names, WEB) if web else self.names
+        self._check_web(names)
         with files.locked(self.folder):
             if self.supervisor.pid():
                 raise FleetError("The fleet is up already.")
-            self._configure()
+            self._configure(names)
             os.set_inheritable(self._supervisor_lock(), True)
         command = foreground_command(self.configuration)
-        os.execve(command[0], command, configuration.environment(self.settings))  # noqa: S606 - no shell is wanted
+        environment = configuration.environment(self.settings, with_web=web)
+        os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
 
     def _check(self) -> None:
         configuration.check_sockets(self.settings)
@@ -134,14 +157,20 @@ class Fleet:
         reach(brokers.current())
         brokers.reset()
 
-    def _configure(self) -> None:
+    def _check_web(self, names: tuple[str, ...]) -> None:
+        if WEB in names:
+            from cloudmesh_actors.web import access
+
+            access.Rules.of(self.settings)
+
+    def _configure(self, names: tuple[str, ...]) -> None:
         umask = os.umask(0o022)
         os.umask(umask)
         self.configuration.write_text(configuration.render(self.settings, umask=umask))
-        self.manifest.claim(self.settings.log_dir, self.names)
+        self.manifest.claim(self.settings.log_dir, names)
 
-    def _start(self) -> None:
-        self._configure()
+    def _start(self, names: tuple[str, ...]) -> None:
+        self._configure(names)
         wanted = configuration.environment(self.settings)
         if self.supervisor.pid() and not configuration.same_settings(self.supervisor.environment(), wanted):
             self._stop()
@@ -151,10 +180,10 @@ class Fleet:
                 self.supervisor.start(self.configuration, wanted, lock)
             finally:
                 os.close(lock)
-            return
-        self.supervisor.update(self.stop_timeout_s)
+        else:
+            self.supervisor.update(self.stop_timeout_s)
         for process in self.supervisor.processes().values():
-            if process.state in DOWN:
+            if process.name in names and process.state in DOWN:
                 self.supervisor.begin(process.name)
 
     def _supervisor_lock(self) -> int:
@@ -177,7 +206,7 @@ class Fleet:
         deadline = time.monotonic() + timeout_s
         while True:
             processes = self.supervisor.processes()
-            late = [name for name in self.names if name not in self._ready(processes)]
+            late = [name for name in marks if name not in self._ready(processes)]
             if not late:
                 return
             if time.monotonic() > deadline or all(_given_up(processes.get(name)) for name in late):
@@ -209,9 +238,9 @@ def current() -> Fleet:
     return Fleet(settings_module.current())
 
 
-def up() -> UpReport:
+def up(*, web: bool = False) -> UpReport:
     """See `Fleet.up`."""
-    return current().up()
+    return current().up(web=web)
 
 
 def down() -> bool:
@@ -222,8 +251,9 @@ def down() -> bool:
 def restart() -> UpReport:
     """Stop everything and start it afresh, with the environment and the program as they are now."""
     fleet = current()
+    web = fleet.web_is_up()
     fleet.down()
-    return fleet.up()
+    return fleet.up(web=web)
 
 
 def clean() -> int:

@@ -79,10 +79,16 @@ def read(fleet: Fleet, now: float | None = None) -> list[WorkerStatus]:
             rows.get((name, host, fleet.folder.name)),
             now,
         )
-        for name, family in configuration.processes(fleet.settings)
+        for name, family in [*configuration.processes(fleet.settings), *_web(processes)]
     ]
     others = [elsewhere(row, now) for row in rows.values() if (row.host, row.fleet) != (host, fleet.folder.name)]
     return [with_depth(status, depths.get(status.queue)) for status in mine + others]
+
+
+def _web(processes: Mapping[str, Process]) -> list[tuple[str, str]]:
+    """The console, unless it is down because nobody has asked for it."""
+    process = processes.get(configuration.WEB)
+    return [(configuration.WEB, "")] if process and process.state != "STOPPED" else []
 
 
 def here(process: Process, queue: str, host: str, row: WorkerRow | None, now: float) -> WorkerStatus:

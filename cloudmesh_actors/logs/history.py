@@ -68,6 +68,7 @@ class Logs:
     ) -> None:
         self._dir, self._chosen, self._sleep = log_dir, chosen, sleep
         self._cursors: dict[str, Cursor] = {}
+        self._times: dict[str, str] = {}
 
     def workers(self) -> list[str]:
         """The chosen workers that have a log."""
@@ -93,17 +94,20 @@ class Logs:
 
     def follow(self, wanted: Wanted) -> Iterator[Entry]:
         """Entries as they are written, for ever; logs of new workers too."""
-        times: dict[str, str] = {}
         while True:
-            fresh = [entry for name in self.workers() for entry in self._fresh(name, wanted, times)]
-            yield from filter(wanted.entry, sorted(fresh, key=_BY_TIME))
+            yield from self.fresh(wanted)
             self._sleep(FOLLOW_INTERVAL_S)
 
-    def _fresh(self, name: str, wanted: Wanted, times: dict[str, str]) -> Iterator[Entry]:
+    def fresh(self, wanted: Wanted) -> list[Entry]:
+        """Entries that were written since the last call of this or of another method; logs of new workers too."""
+        found = [entry for name in self.workers() for entry in self._fresh(name, wanted)]
+        return [entry for entry in sorted(found, key=_BY_TIME) if wanted.entry(entry)]
+
+    def _fresh(self, name: str, wanted: Wanted) -> Iterator[Entry]:
         cursor = self._cursors.setdefault(name, Cursor(self._path(name)))
         now = reader.timestamp(time.time())
-        for entry in reader.forwards(name, filter(wanted.line, cursor.lines()), times.get(name, now)):
-            times[name] = entry.time
+        for entry in reader.forwards(name, filter(wanted.line, cursor.lines()), self._times.get(name, now)):
+            self._times[name] = entry.time
             yield entry
 
     def _forwards(self, name: str, wanted: Wanted, torn: bool) -> Iterator[Entry]:

@@ -15,7 +15,8 @@ from fleets import FleetUnderTest, fleet
 PROJECT = Path(__file__).parents[2]
 
 TARGETS = (
-    "setup", "workers-up", "workers-down", "workers-restart", "workers-status", "workers-clean", "logs", "up", "down",
+    "setup", "workers-up", "workers-down", "workers-restart", "workers-status", "workers-clean", "logs", "web-up",
+    "web-down", "up", "down",
     "demo", "demo-down", "test", "lint", "bench-NAME", "help",
 )  # fmt: skip
 

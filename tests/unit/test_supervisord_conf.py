@@ -22,6 +22,7 @@ def read(tmp_path: Path, config: Settings, **options: object) -> ServerOptions:
     file = tmp_path / "supervisord.conf"
     file.write_text(configuration.render(config, **options))  # type: ignore[arg-type]
     parsed = ServerOptions()
+    parsed.environ_expansions |= {f"ENV_{name}": value for name, value in configuration.environment(config).items()}
     parsed.realize(["-c", str(file), "-n"])
     return parsed
 
@@ -37,10 +38,18 @@ def groups(parsed: ServerOptions) -> dict[str, object]:
     return {group.name: group.process_configs[0] for group in parsed.process_group_configs}
 
 
-def test_the_default_fleet_is_seven_workers_beat_and_the_embedded_broker(tmp_path: Path, config: Settings) -> None:
+def test_the_default_fleet_is_seven_workers_beat_web_and_the_embedded_broker(
+    tmp_path: Path, config: Settings
+) -> None:
     names = groups(read(tmp_path, config))
 
-    assert sorted(names) == ["beat", "l1", "l2", "p1", "p2", "q1", "rack", "rain", "valkey"]
+    assert sorted(names) == ["beat", "l1", "l2", "p1", "p2", "q1", "rack", "rain", "valkey", "web"]
+
+
+def test_only_the_console_waits_until_it_is_asked_for(tmp_path: Path, config: Settings) -> None:
+    names = groups(read(tmp_path, config))
+
+    assert [name for name, process in names.items() if not process.autostart] == ["web"]
 
 
 def test_the_broker_is_started_before_the_others(tmp_path: Path, config: Settings) -> None:
