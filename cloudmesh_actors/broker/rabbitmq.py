@@ -1,25 +1,23 @@
-"""RabbitMQ: publisher confirms, quorum queues by setting, and acknowledgements that go to the right connection."""
+"""RabbitMQ: publisher confirms, quorum queues by setting, and what was set aside."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import pika
-from dramatiq.broker import Consumer, MessageProxy
-from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer, _RabbitmqMessage
+from dramatiq.broker import Consumer
+from dramatiq.brokers.rabbitmq import RabbitmqBroker
 from dramatiq.common import current_millis, dq_name, q_name, xq_name
-from dramatiq.errors import ConnectionClosed, DecodeError
+from dramatiq.errors import ConnectionClosed
 from dramatiq.message import Message
-from pika.exceptions import AMQPError, UnroutableError
+from pika.exceptions import UnroutableError
 
-from cloudmesh_actors import logs
-from cloudmesh_actors.broker import encoder
-from cloudmesh_actors.broker.aside import Fate, Judge, Stored, tell_unreadable
+from cloudmesh_actors.broker.aside import Fate, Judge, Stored
+from cloudmesh_actors.broker.bulk import Letter, publish_all
+from cloudmesh_actors.broker.rabbitmq_consumers import ERRORS, DelayedConsumer, TaggedConsumer
 
 #: How long a connection attempt may take, in seconds.
 CONNECT_TIMEOUT_S = 5
@@ -33,14 +31,6 @@ HEARTBEAT_S = 30
 #: Tries to publish a message: the connection may have been closed while it was idle, and then the queue be gone.
 PUBLISH_TRIES = 3
 
-#: AMQP's reply when a queue is not there.
-NOT_FOUND = 404
-
-#: What pika raises when RabbitMQ does not answer, or not as it should.
-ERRORS = (AMQPError, OSError)
-
-log = logs.get_logger()
-
 
 class ConfirmingRabbitmqBroker(RabbitmqBroker):
     """Dramatiq's RabbitMQ broker with safe defaults."""
@@ -52,11 +42,6 @@ class ConfirmingRabbitmqBroker(RabbitmqBroker):
             parameters.heartbeat = HEARTBEAT_S
             parameters.blocked_connection_timeout = BLOCKED_TIMEOUT_S
             parameters.socket_timeout = parameters.stack_timeout = CONNECT_TIMEOUT_S
-
-    @property
-    def consumer_class(self) -> type[Consumer]:
-        """Our consumer."""
-        return TaggedConsumer
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Put a message into its queue, `delay` milliseconds from now at the earliest; RabbitMQ has confirmed it.
@@ -73,10 +58,30 @@ class ConfirmingRabbitmqBroker(RabbitmqBroker):
         self.emit_after("enqueue", message, delay)
         return message
 
+    def enqueue_many(self, messages: Sequence[Message[Any]]) -> None:
+        """Put messages into their queues; RabbitMQ has confirmed them all.
+
+        Raises:
+            ConnectionClosed: RabbitMQ does not answer, or does not take them; some may be there all the same.
+        """
+        for message in messages:
+            self.declare_queue(q_name(message.queue_name))
+            self.emit_before("enqueue", message, None)
+        letters = [Letter(m.queue_name, m.encode(), m.options.get("broker_priority")) for m in messages]
+        self._drop_dead_connection()
+        with self._connection_errors():
+            for queue in {q_name(message.queue_name) for message in messages}:
+                self.declare_queue(queue, ensure=True)
+            publish_all(self.connection, letters)
+        for message in messages:
+            self.emit_after("enqueue", message, None)
+
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """A consumer of one queue. Raises ConnectionClosed."""
+        kind = TaggedConsumer if queue_name == q_name(queue_name) else DelayedConsumer
         with self._connection_errors():
-            return super().consume(queue_name, prefetch, timeout)
+            self.declare_queue(queue_name, ensure=True)
+            return kind(self, queue_name, prefetch, timeout)
 
     def depth(self, queue: str) -> tuple[int, int, int | None, int]:
         """Messages that are ready, delayed, running (AMQP does not tell) and set aside. Raises ConnectionClosed."""
@@ -121,6 +126,14 @@ class ConfirmingRabbitmqBroker(RabbitmqBroker):
             else:
                 return
 
+    def _drop_dead_connection(self) -> None:
+        """It may have been closed while it was idle."""
+        if getattr(self.state, "connection", None) is not None:
+            try:
+                self.connection.process_data_events()
+            except ERRORS:
+                del self.connection
+
     def _give_up_unless(self, another_try: bool, error: Exception) -> None:
         if not another_try:
             raise ConnectionClosed(_reason(error)) from None
@@ -145,93 +158,6 @@ class ConfirmingRabbitmqBroker(RabbitmqBroker):
         if self.quorum:
             arguments["x-queue-type"] = "quorum"
         return arguments
-
-
-class TaggedConsumer(_RabbitmqConsumer):
-    """Knows its own messages.
-
-    Delivery tags are numbers that begin at 1 on each connection, and Dramatiq acknowledges on whichever connection is
-    open now: after a reconnect a late acknowledgement could take a stranger's tag and lose that message.
-    """
-
-    def __init__(self, broker: Any, queue_name: str, prefetch: int, timeout: int) -> None:
-        super().__init__(broker, queue_name, prefetch, timeout)
-        self._timeout_s = timeout / 1000
-        self._resting = False
-        self._back: deque[MessageProxy] = deque()
-
-    def __next__(self) -> MessageProxy | None:
-        with self._gone():
-            self._give_back()
-            if self._resting:
-                self.iterator = self.channel.consume(self.queue_name, inactivity_timeout=self._timeout_s)
-                self._resting = False
-            method, _, body = next(self.iterator)
-        return None if method is None else self._received(method, body)
-
-    def rest(self) -> None:
-        """Take no more, hand back what came and was not begun, keep the connection alive, wait. For a paused queue."""
-        with self._gone():
-            if not self._resting:
-                self.channel.cancel()
-                self._resting = True
-            self.connection.process_data_events(time_limit=self._timeout_s)
-            self._give_back()
-
-    def put_back(self, message: MessageProxy) -> None:
-        """Hand back a message that was not begun, soon: at once it would come back at once."""
-        self._back.append(message)
-
-    def ack(self, message: MessageProxy) -> None:
-        """Acknowledge, unless the message came over a connection that is gone (then it comes again)."""
-        self.ack_all([message])
-
-    def nack(self, message: MessageProxy) -> None:
-        """Set aside, unless the message came over a connection that is gone (then it comes again)."""
-        self.nack_all([message])
-
-    def ack_all(self, messages: list[MessageProxy]) -> None:
-        """Acknowledge all that came over this connection. Any thread may call it; the consumer's carries it out."""
-        self._answer(messages, self.channel.basic_ack)
-
-    def nack_all(self, messages: list[MessageProxy]) -> None:
-        """Set aside all that came over this connection. Any thread may call it; the consumer's carries it out."""
-        self._answer(messages, partial(self.channel.basic_nack, requeue=False))
-
-    def _answer(self, messages: list[MessageProxy], answer: Callable[[int], Any]) -> None:
-        tags = [message._tag for message in messages if message.__dict__.get("cloudmesh_consumer") is self]
-        try:
-            if tags:
-                self.connection.add_callback_threadsafe(lambda: [answer(tag) for tag in tags])
-        except AMQPError:
-            tags = []
-        if len(tags) < len(messages):
-            log.info("messages.come_again", count=len(messages) - len(tags), reason="their connection is gone")
-
-    def _received(self, method: Any, body: bytes) -> MessageProxy | None:
-        try:
-            message = encoder.read(body, self.queue_name)
-        except DecodeError as error:
-            tell_unreadable(self.queue_name, error)
-            self.channel.basic_nack(method.delivery_tag, requeue=False)
-            return None
-        proxy: MessageProxy = _RabbitmqMessage(method.redelivered, method.delivery_tag, message)
-        proxy.cloudmesh_consumer = self  # type: ignore[attr-defined]
-        return proxy
-
-    def _give_back(self) -> None:
-        if self._back:
-            back = [self._back.popleft() for _ in range(len(self._back))]
-            self._answer(back, partial(self.channel.basic_nack, requeue=True))
-
-    @contextlib.contextmanager
-    def _gone(self) -> Iterator[None]:
-        try:
-            yield
-        except (StopIteration, AssertionError, *ERRORS) as error:
-            if getattr(error, "reply_code", None) == NOT_FOUND:  # somebody deleted the queue
-                self.broker.queues_pending.add(q_name(self.queue_name))
-            raise ConnectionClosed(error) from None
 
 
 def _aside(channel: Any, queue: str) -> Iterator[tuple[int, Stored]]:

@@ -10,7 +10,8 @@ import contextlib
 import getpass
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -26,12 +27,16 @@ from cloudmesh_actors.broker.claims import COPY
 from cloudmesh_actors.broker.outages import Outage
 from cloudmesh_actors.broker.pauses import PausingConsumer, Watch
 from cloudmesh_actors.broker.quiet import quieten
+from cloudmesh_actors.broker.reconnecting import Reconnection
 from cloudmesh_actors.broker.recorder import Recorder
 from cloudmesh_actors.broker.settlement import RecordingConsumer, open_outbox
 from cloudmesh_actors.broker.sweeper import LostStep
 from cloudmesh_actors.errors import BrokerUnavailable, StoreUnavailable
 from cloudmesh_actors.steps import Ended, Queued, State
 from cloudmesh_actors.store import Store
+
+#: Messages that are recorded in one transaction and published together.
+AT_ONCE = 500
 
 #: The option by which a message shows that its row exists: a retry, or a delayed message that became due.
 RECORDED = "recorded"
@@ -55,6 +60,7 @@ class Recording:
     recorder: Callable[[], Recorder]
     outage: Outage
     pauses: Watch
+    reconnections: defaultdict[str, Reconnection]
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
         """Record the message as queued, then publish it.
@@ -75,6 +81,32 @@ class Recording:
         try:
             return self._publish(message, delay)
         except BaseException as error:  # an interrupt too: nobody waits for a job whose sender does not know of it
+            self._give_up([queued], error)
+            raise
+
+    def enqueue_many(self, messages: Sequence[Message[Any]]) -> list[Message[Any]]:
+        """Record messages as queued, then publish them, `AT_ONCE` at a time.
+
+        Raises:
+            StoreUnavailable, BrokerUnavailable: `AT_ONCE` messages were not sent, or not certainly, nor were those
+                after them; no row of them is left queued, and none of them will run. Those before were sent.
+        """
+        placed = [_placed(message) for message in messages]
+        outbox = open_outbox()
+        if outbox is not None:
+            outbox.extend((message, None) for message in placed)
+            return placed
+        for first in range(0, len(placed), AT_ONCE):
+            self._enqueue_batch(placed[first : first + AT_ONCE])
+        return placed
+
+    def _enqueue_batch(self, messages: Sequence[Message[Any]]) -> None:
+        queued = [_queued(message, None) for message in messages]
+        self._record(*queued)
+        try:
+            with self._answering():
+                super().enqueue_many(messages)  # type: ignore[misc]
+        except BaseException as error:
             self._give_up(queued, error)
             raise
 
@@ -117,11 +149,15 @@ class Recording:
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """A consumer that records; for delayed messages a plain one, since they only change their queue."""
         quieten(queue_name)
+        reconnection = self.reconnections[queue_name]
+        reconnection.wait()
         try:
             consumer: Any = super().consume(queue_name, prefetch, timeout)  # type: ignore[misc]
         except BrokerConnectionError as error:
+            reconnection.failed()
             self.outage.began(error)
             raise
+        reconnection.connected()
         self.outage.ended()
         if queue_name != q_name(queue_name):
             return consumer  # type: ignore[no-any-return]
@@ -137,10 +173,10 @@ class Recording:
         with self._answering():
             return super().depth(queue)  # type: ignore[misc, no-any-return]
 
-    def _record(self, queued: Queued) -> None:
+    def _record(self, *queued: Queued) -> None:
         store = self.store()
         with store.write() as connection:
-            steps.insert(connection, store, [queued])
+            steps.insert(connection, store, queued)
 
     def _publish(self, message: Message[Any], delay: int | None) -> Message[Any]:
         with self._answering():
@@ -153,15 +189,15 @@ class Recording:
         except BrokerConnectionError as error:
             raise unavailable(self.url_masked, error) from error
 
-    def _give_up(self, queued: Queued, error: BaseException) -> None:
-        kind = type(error).__name__
+    def _give_up(self, queued: Sequence[Queued], error: BaseException) -> None:
+        kind, now = type(error).__name__, time.time()
         text = f"It was not sent. {str(error) or f'Its sender was stopped ({kind}).'}"
-        ended = Ended(queued.id, queued.root_id, State.FAILED, time.time(), error=text, error_type=kind)
+        ended = [Ended(each.id, each.root_id, State.FAILED, now, error=text, error_type=kind) for each in queued]
         try:
             with self.store().write() as connection:
-                steps.end(connection, [ended])
+                steps.end(connection, ended)
         except StoreUnavailable as store_error:
-            log.error("job.left_queued", job_id=queued.root_id, error=str(store_error))  # noqa: TRY400
+            log.error("jobs.left_queued", jobs=[each.root_id for each in queued], error=str(store_error))  # noqa: TRY400
 
 
 def recording(base: type[Broker]) -> type[Any]:

@@ -18,8 +18,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -69,6 +69,13 @@ redis.call("publish", KEYS[3], "1")
 """
 
 # Of a body that is too long only its length comes, after a NUL.
+_ENQUEUE_MANY = """
+for i = 1, #ARGV, 2 do
+    if redis.call("hset", KEYS[2], ARGV[i], ARGV[i + 1]) == 1 then redis.call("rpush", KEYS[1], ARGV[i]) end
+end
+redis.call("publish", KEYS[3], "1")
+"""
+
 _FETCH = """
 local time = redis.call("time")
 redis.call("zadd", KEYS[4], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[2])
@@ -201,6 +208,7 @@ class WakingRedisBroker(RedisBroker):
         self.heartbeat_timeout_ms = heartbeat_timeout_ms or HEARTBEAT_TIMEOUT_MS
         self.maintenance_every_s = maintenance_every_s or MAINTENANCE_EVERY_S
         self._enqueue_script = client.register_script(_ENQUEUE)
+        self._enqueue_many_script = client.register_script(_ENQUEUE_MANY)
         self._holdings: dict[str, Holdings] = {}
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
@@ -219,6 +227,23 @@ class WakingRedisBroker(RedisBroker):
         self._deliver(queue, options["redis_message_id"], message.encode())
         self.emit_after("enqueue", message, delay)
         return message
+
+    def enqueue_many(self, messages: Sequence[Message[Any]]) -> None:
+        """Put messages into their queues, those of a queue all at once.
+
+        Raises:
+            ConnectionClosed: Redis does not answer; some may be there all the same.
+        """
+        by_queue = defaultdict[str, list[Any]](list)
+        for plain in messages:
+            redis_id = str(uuid4())
+            message = plain.copy(options={"redis_message_id": redis_id})
+            self.emit_before("enqueue", message, None)
+            by_queue[message.queue_name] += [redis_id, message.encode()]
+        for queue, arguments in by_queue.items():
+            self._run_enqueue(self._enqueue_many_script, queue, arguments)
+        for message in messages:
+            self.emit_after("enqueue", message, None)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
         """A consumer of one queue, which looks at it at least every `timeout` milliseconds."""
@@ -293,13 +318,16 @@ class WakingRedisBroker(RedisBroker):
         self.client.close()
 
     def _deliver(self, queue: str, redis_id: str, body: bytes) -> None:
+        self._run_enqueue(self._enqueue_script, queue, [redis_id, body])
+
+    def _run_enqueue(self, script: Any, queue: str, arguments: list[Any]) -> None:
         keys = [self.key(queue), self.key(f"{queue}.msgs"), self.wake_channel(queue)]
         try:
-            self._enqueue_script(keys=keys, args=[redis_id, body])
+            script(keys=keys, args=arguments)
         except redis.ConnectionError:
             time.sleep(SEND_AGAIN_S)
             with connection_errors():
-                self._enqueue_script(keys=keys, args=[redis_id, body])
+                script(keys=keys, args=arguments)
         except redis.RedisError as error:
             raise ConnectionClosed(error) from None
 

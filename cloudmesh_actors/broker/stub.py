@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from queue import Empty, Queue
 from typing import Any
 
@@ -23,6 +23,11 @@ class PatientStubBroker(StubBroker):
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 100) -> Consumer:
         """A consumer of one queue that sets aside what cannot be read."""
         return PatientStubConsumer(self, queue_name, prefetch, timeout)
+
+    def enqueue_many(self, messages: Sequence[Message[Any]]) -> None:
+        """Put messages into their queues."""
+        for message in messages:
+            super().enqueue(message)
 
     def ping(self) -> None:
         """It is always there."""
