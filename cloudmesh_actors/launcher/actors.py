@@ -84,10 +84,9 @@ def launch(
     if not run.job_id:
         _here_and_now(names, found, values)
     else:
-        for name in names:
-            run.then(deploy.message_with_options(args=(recipe, name, values, wait_lease)), key=name)
-        steps = [message.message_id for message, _delay in run.following]
-        records.add(run.job_id, recipe, values, list(zip(steps, names, strict=True)))
+        launches = [(step_of(run.job_id, name), name) for name in names]
+        records.add(run.job_id, recipe, values, launches)
+        send_all(launches, recipe, values, wait_lease)
     return {"recipe": recipe, "servers": nodes.fold(names), "count": len(names)}
 
 
@@ -103,8 +102,6 @@ def deploy(
     if others:
         raise ArgumentError(f"{servers} are several servers; launcher.launch has a step for each.")
     step_id = run.step_id or uuid.uuid4().hex
-    if records.get(step_id) is None:  # sent by itself
-        records.add(run.job_id or step_id, recipe, values, [(step_id, server)])
     _deploy(Order(step_id, run.job_id, server, found, values), wait_lease)
     return {"server": server, "state": LaunchState.ACTIVE.value}
 
@@ -117,6 +114,20 @@ def settle() -> list[str]:
         jobs.current().checkpoint()
         _settle(step_id)
     return left
+
+
+def step_of(job_id: str, server: str) -> str:
+    """The id of the step that launches a job's recipe on a server."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{job_id} {server}"))
+
+
+def send_all(launches: Sequence[tuple[str, str]], recipe: str, values: dict[str, Value], wait_lease: float) -> None:
+    """Send a step for each pair of step id and server. Sent again, they are the same steps."""
+    messages = (
+        deploy.message_with_options(args=(recipe, server, values, wait_lease)).copy(message_id=step_id)
+        for step_id, server in launches
+    )
+    deploy.broker.enqueue_many(list(messages))  # type: ignore[attr-defined]
 
 
 def _here_and_now(servers: Sequence[str], recipe: Recipe, values: dict[str, Value]) -> None:
@@ -156,7 +167,7 @@ class _Notes:
 def _deploy(order: Order, wait_lease: float) -> None:
     """Launch on one server, and record how it went. While the store is away another run has to wait for it."""
     try:
-        begun = records.begin(order.step_id)
+        begun = records.begin(order.step_id) or _sent_by_itself(order)
         if begun.state in ENDED:
             _as_recorded(begun)
             return
@@ -167,6 +178,11 @@ def _deploy(order: Order, wait_lease: float) -> None:
             raise
         log.warning("launch.handed_back", error=str(error))
         raise HandedBack from error
+
+
+def _sent_by_itself(order: Order) -> Begun:
+    records.add(order.job_id or order.step_id, order.recipe.name, dict(order.values), [(order.step_id, order.server)])
+    return records.begin(order.step_id) or Begun(LaunchState.RUNNING)
 
 
 def _lease(order: Order, wait: float) -> AbstractContextManager[leases.Guard]:

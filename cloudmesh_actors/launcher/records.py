@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from cloudmesh_actors import settings, steps, store
-from cloudmesh_actors.errors import UnknownJob
 from cloudmesh_actors.launcher.model import ENDED, Launch, LaunchState, Stat, Value
+from cloudmesh_actors.prepared import Prepared
 from cloudmesh_actors.steps import State
 from cloudmesh_actors.store import Store
 
@@ -48,7 +48,8 @@ table = sa.Table(
 
 _t, _s = table.c, steps.steps.c
 
-_OPEN = _t.state.in_([state for state in LaunchState if state not in ENDED])
+# spelled out: an IN list cannot go into a statement that is compiled once
+_OPEN = sa.or_(*(_t.state == state.value for state in LaunchState if state not in ENDED))
 
 #: The state, also of a launch whose step ended without its knowing: aborted in the queue, or set aside.
 _state = sa.case(
@@ -98,16 +99,13 @@ def add(
         connection.execute(target.insert(table).on_conflict_do_nothing(), rows)
 
 
-def begin(step_id: str, to: Store | None = None) -> Begun:
-    """Record that a worker has taken up a launch; what is known of it from before."""
+def begin(step_id: str, to: Store | None = None) -> Begun | None:
+    """Record that a worker has taken up a launch; what is known of it from before. None when there is no such."""
     with (to or store.current()).write() as connection:
         known = _begun(connection, step_id)
-        if known is None:
-            raise UnknownJob(f"There is no launch {step_id!r}.")
-        if known.state not in ENDED:
+        if known is not None and known.state not in ENDED:
             state = LaunchState.DEPLOY if known.script else LaunchState.RUNNING
-            new = {"state": state.value, "started_at": sa.func.coalesce(_t.started_at, time.time())}
-            connection.execute(sa.update(table).where(_t.step_id == step_id).values(new))
+            _BEGIN.run(connection, step=step_id, to=state.value, now=time.time())
     return known
 
 
@@ -118,16 +116,14 @@ def begun(step_id: str, of: Store | None = None) -> Begun | None:
 
 
 def _begun(connection: Connection, step_id: str) -> Begun | None:
-    columns = (_t.state, _t.error, _t.error_kind, _t.script, _t.place)
-    row = connection.execute(sa.select(*columns).where(_t.step_id == step_id)).one_or_none()
-    return row and Begun(LaunchState(row.state), row.error, row.error_kind, row.script, row.place)
+    row = _LOOK.run(connection, step=step_id).fetchone()
+    return None if row is None else Begun(LaunchState(row[0]), *row[1:])
 
 
 def deploying(step_id: str, script: str, place: str, to: Store | None = None) -> None:
     """Record, durably, that a script is about to be started. Call it before."""
-    new = {"state": LaunchState.DEPLOY.value, "script": script, "place": place}
     with (to or store.current()).write(durable=True) as connection:
-        connection.execute(sa.update(table).where(_t.step_id == step_id).values(new))
+        _DEPLOYING.run(connection, step=step_id, name=script, where=place)
 
 
 def printed(step_id: str, text: str, to: Store | None = None) -> None:
@@ -146,11 +142,8 @@ def end(
     to: Store | None = None,
 ) -> None:
     """Record, durably, how a launch ended; the first word counts. Without `output`, what was recorded stays."""
-    new: dict[str, Any] = {"state": state.value, "error": error, "error_kind": error_kind, "ended_at": time.time()}
-    if output is not None:
-        new["output"] = output
     with (to or store.current()).write(durable=True) as connection:
-        connection.execute(sa.update(table).where(_t.step_id == step_id, _OPEN).values(new))
+        _END.run(connection, step=step_id, to=state.value, text=error, kind=error_kind, now=time.time(), out=output)
 
 
 def launches(
@@ -284,3 +277,28 @@ def _time(seconds: float) -> datetime:
 
 def _maybe(seconds: float | None) -> datetime | None:
     return None if seconds is None else _time(seconds)
+
+
+_STEP = _t.step_id == sa.bindparam("step")
+_LOOK = Prepared(sa.select(_t.state, _t.error, _t.error_kind, _t.script, _t.place).where(_STEP))
+_BEGIN = Prepared(
+    sa.update(table)
+    .where(_STEP)
+    .values(state=sa.bindparam("to"), started_at=sa.func.coalesce(_t.started_at, sa.bindparam("now")))
+)
+_DEPLOYING = Prepared(
+    sa.update(table)
+    .where(_STEP)
+    .values(state=LaunchState.DEPLOY.value, script=sa.bindparam("name"), place=sa.bindparam("where"))
+)
+_END = Prepared(
+    sa.update(table)
+    .where(_STEP, _OPEN)
+    .values(
+        state=sa.bindparam("to"),
+        error=sa.bindparam("text"),
+        error_kind=sa.bindparam("kind"),
+        ended_at=sa.bindparam("now"),
+        output=sa.func.coalesce(sa.bindparam("out", type_=sa.Text), _t.output),
+    )
+)
