@@ -20,6 +20,9 @@ from workers.signals import StopRequest
 #: How long Dramatiq's threads and consumers sleep at a time, in milliseconds; an idle stop takes two of these.
 WORKER_TIMEOUT_MS = 250
 
+#: How long a consumer waits after its connection was cut, in seconds; how it goes on is `broker/reconnecting.py`'s.
+RESTART_S = 0.2
+
 #: How long runs may take after the grace time to reach a safe point and go back to their queue, in seconds.
 SAFE_POINT_S = 5.0
 
@@ -58,6 +61,7 @@ def work(name: str, family: str, stop: StopRequest) -> None:
 
 def start(broker: dramatiq.Broker, family: str, config: Settings) -> dramatiq.Worker:
     """Start Dramatiq's threads in this process."""
+    dramatiq.worker.CONSUMER_RESTART_DELAY_SECS = RESTART_S
     broker.emit_after("process_boot")  # the dramatiq command does it; without it TimeLimit never starts
     worker = dramatiq.Worker(
         broker,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from cloudmesh_actors.broker import pauses, signing, timelimit
 from cloudmesh_actors.broker.encoder import StrictEncoder
 from cloudmesh_actors.broker.outages import Outage
 from cloudmesh_actors.broker.pauses import HoldingBack, Pause, Watch
+from cloudmesh_actors.broker.reconnecting import Reconnection
 from cloudmesh_actors.broker.recorder import Recorder
 from cloudmesh_actors.broker.recording import Unavailable, recording, this_sender
 from cloudmesh_actors.broker.results import StoreBackend
@@ -163,6 +165,7 @@ def make(
     broker.recorder = _process.get_recorder
     broker.outage = Outage("broker")
     broker.pauses = Watch(get_store)
+    broker.reconnections = defaultdict(Reconnection)
     broker.add_middleware(HoldingBack(broker.pauses))
     for middleware in _middleware(get_store):
         broker.add_middleware(middleware)
