@@ -2,8 +2,8 @@
 
 python benchmarks/bench_hostile.py [--count 10000] [--seed 1] [--brokers valkey rabbitmq]
 
-Signatures are on. Each hostile message is one of thirteen kinds (see tests/hostile.py); every tenth message is good, and
-half of these are delayed by a second. One worker process of 8 threads. Also what a signature costs.
+Signatures are on. Each hostile message is one of thirteen kinds (see tests/hostile.py); there is a good one for every
+ten of them, and half of these are delayed by a second. One worker process of 8 threads. Also what a signature costs.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def signature_cost() -> str:
 
     from cloudmesh_actors.broker.encoder import StrictEncoder
 
-    message = hostile.fields(
-        hostile.random.Random(0), args=["i[001-064]"], options={"recorded": True, "root": "r" * 36}
-    )
+    options = {"recorded": True, "root": "r" * 36}
+    message: Any = hostile.fields(hostile.random.Random(0), args=["i[001-064]"], options=options)
     each = []
     for encoder in (StrictEncoder(), StrictEncoder(hostile.fleet)):
-        body = encoder.encode(message)  # type: ignore[arg-type]
+        body = encoder.encode(message)
         each.append((best(lambda e=encoder: e.encode(message)), best(lambda e=encoder, b=body: e.decode(b))))
     (encode, decode), (sign, verify) = each
+    size = len(StrictEncoder().encode(message))
     return (
-        f"to encode a message of {len(StrictEncoder().encode(message))} bytes takes {encode:.1f} µs, signed {sign:.1f}; "  # type: ignore[arg-type]
+        f"to encode a message of {size} bytes takes {encode:.1f} µs, signed {sign:.1f}; "
         f"to decode it {decode:.1f} µs, verified {verify:.1f}\n"
     )
 
@@ -82,9 +82,8 @@ def trial(name: str, count: int, seed: int) -> int:
         took = time.monotonic() - began
         done = sum(job.state is State.DONE and job.result == job.args[0] + 1 for job in results)
         died = worker.process.poll() is not None
-        print(
-            f"{name:10} {count:8,} {aside(brokers):10,} {len(good):6,} {done:6,} {took:8.1f} {'yes' if died else 'no':>12}"
-        )
+        counts = f"{count:8,} {aside(brokers):10,} {len(good):6,} {done:6,}"
+        print(f"{name:10} {counts} {took:8.1f} {'yes' if died else 'no':>12}", flush=True)
         worker.terminate()
         brokers.reset()
         store.reset()

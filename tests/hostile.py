@@ -1,4 +1,4 @@
-"""Messages that nobody should run: malformed, tampered, oversize and foreign ones, each its own, the same for a seed."""
+"""Messages that nobody should run: malformed, tampered, oversize and foreign ones; the same ones for a seed."""
 
 from __future__ import annotations
 
@@ -39,16 +39,13 @@ def noise(dice: random.Random) -> bytes:
 
 
 def misshapen(dice: random.Random) -> bytes:
-    wrong: list[Any] = [
-        [],
-        None,
-        7,
-        {"args": []},
-        fields(dice, options=[]),
-        fields(dice, args={}),
+    wrong: list[Any] = [[], None, 7, {"args": []}, fields(dice, options=[]), fields(dice, args={})]
+    wrong += [
         fields(dice, more=1),
+        fields(dice, message_id=None),
+        fields(dice, actor_name="a" * 200),
+        fields(dice, queue_name=7),
     ]
-    wrong += [fields(dice, message_id=None), fields(dice, actor_name="a" * 200), fields(dice, queue_name=7)]
     return fleet.sign(orjson.dumps(dice.choice(wrong)))
 
 
