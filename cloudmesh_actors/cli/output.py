@@ -20,9 +20,11 @@ from cloudmesh_actors.logs.render import safe
 STYLES: Mapping[str, str] = {
     "ok": "green",
     "done": "green",
+    "active": "green",
     "ready": "green",
     "on": "green",
     "running": "cyan",
+    "deploy": "cyan",
     "warning": "yellow",
     "aborted": "yellow",
     "critical": "bold red",

@@ -58,15 +58,15 @@ def is_paused(pause: broker.Pause) -> str:
     return f"The queue {pause.queue} was paused by {pause.by}{why}: nothing of it begins until somebody resumes it."
 
 
-def wait(job_id: str, timeout_s: float) -> Job:
+def wait(job_id: str, timeout_s: float, watcher: Watcher | None = None) -> Job:
     """Wait for a job, at most `timeout_s` seconds (0: until it ends). Ctrl-C ends the command, not the job.
 
     Raises:
         JobTimeout: it has not ended in time; the sentence says what may be done.
         StoreUnavailable: how it goes cannot be seen.
     """
-    display = bar_or_lines()
-    watcher = Watcher(display)
+    watcher = watcher or Watcher(bar_or_lines())
+    display = watcher.display
     try:
         job = jobs.wait(job_id, timeout_s or None, watch=watcher.watch, sleep=watcher.sleep)
     except KeyboardInterrupt:
@@ -97,7 +97,7 @@ class Watcher:
         sleep: Callable[[float], None] = time.sleep,
         served: Callable[[str], bool] | None = None,
     ) -> None:
-        self._display, self._clock, self._sleep = display, clock, sleep
+        self.display, self._clock, self._sleep = display, clock, sleep
         self._served = served or is_served
         self._job: Job | None = None
         self._look_at = clock() + LOOK_FOR_WORKERS_AFTER_S
@@ -105,7 +105,7 @@ class Watcher:
     def watch(self, job: Job) -> None:
         """The job has changed."""
         self._job = job
-        self._display.show(job)
+        self.display.show(job)
 
     def sleep(self, seconds: float) -> None:
         """Sleep, and look whether there is a worker."""
@@ -113,7 +113,7 @@ class Watcher:
         if self._job is not None and self._job.state is State.QUEUED and self._clock() >= self._look_at:
             self._look_at = float("inf")
             if not self._served(self._job.queue):
-                self._display.tell(nobody_serves(self._job.queue))
+                self.display.tell(nobody_serves(self._job.queue))
 
 
 def is_served(queue: str) -> bool:
