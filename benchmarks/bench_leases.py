@@ -42,9 +42,8 @@ def store_url(kind: str, folder: Path) -> Iterator[str]:
 
 
 def contest(url: str, folder: Path, args: argparse.Namespace) -> tuple[Tally, float]:
-    rounds = -(-2 * args.trials // (3 * args.nodes))  # the first pause of a round is of half the nodes
     began = time.monotonic()
-    tally = trial(url, folder, rounds=rounds, nodes=args.nodes, ttl=args.ttl, seed=args.seed)
+    tally = trial(url, folder, trials=args.trials, nodes=args.nodes, ttl=args.ttl, seed=args.seed)
     return tally, time.monotonic() - began
 
 

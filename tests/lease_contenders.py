@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -182,14 +183,16 @@ class Tally:
         return not any(bad) and self.stale_refused == self.paused == self.taken_over
 
 
-def trial(url: str, folder: Path, *, rounds: int, nodes: int, ttl: float, seed: int) -> Tally:
-    """So many rounds over so many nodes.
+def trial(url: str, folder: Path, *, trials: int, nodes: int, ttl: float, seed: int) -> Tally:
+    """Rounds over so many nodes, until so many leases were held by a process that stood still.
 
     In a round both contend for all nodes; each in turn stops still with what it holds until the other has it.
     """
     tally, chance, record = Tally(), random.Random(seed), folder / "record"
     with contenders(url, record, ttl) as both:
-        for number in range(rounds):
+        for number in count():
+            if tally.paused >= trials:
+                break
             names = [f"n{number % 7}-{node}" for node in range(nodes)]
             won = race(both, names, tally)
             pause(both[0], both[1], won[0], chance.choice(POINTS), tally)

@@ -21,6 +21,21 @@ Timeout = Annotated[
     ),
 ]
 
+WaitLease = Annotated[
+    float,
+    typer.Option(
+        "--wait-lease",
+        metavar="SECONDS",
+        min=0,
+        max=86_400,
+        help="Wait so long for nodes that other jobs work on; by default they are refused.",
+    ),
+]
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many nodes these are.")]
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be hit.")]
+
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.", autocompletion=jobs)]
 
 Nodes = Annotated[str, typer.Argument(metavar="NODES", help="A node set: i[001-004], @india, @rack:r1.")]

@@ -7,15 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cloudmesh_actors.cli.common import Json, Nodes, Timeout, one_of
+from cloudmesh_actors.cli.common import DryRun, Json, Nodes, Timeout, WaitLease, Yes, one_of
 from cloudmesh_actors.cli.completion import POWER, power_actions
 from cloudmesh_actors.cli.lazy import plain_app
 
 app = plain_app(help="Sensors, temperatures, power and events of nodes, through their BMCs.", no_args_is_help=True)
-
-#: Switching off more nodes than this wants their number typed.
-ASK_ABOVE_NODES = 8
-
 
 UNITS = ("C", "F")
 
@@ -76,8 +72,9 @@ def power(  # noqa: PLR0917 - Typer's way to name options
             metavar="status|on|off|cycle|soft", help="soft asks the nodes' systems.", autocompletion=power_actions
         ),
     ] = "status",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before switching off many nodes.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the nodes.")] = False,
+    wait_lease: WaitLease = 0,
+    yes: Yes = False,
+    dry_run: DryRun = False,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
@@ -85,19 +82,17 @@ def power(  # noqa: PLR0917 - Typer's way to name options
 
     off is at once, cycle is off and on again, soft asks the operating systems to shut down.
 
-    To switch off more than 8 nodes, their number has to be typed, or --yes given.
+    What would be hit is shown first: running batch jobs, watts, leases. To switch off more than 8 nodes, their number
+    has to be typed, or --yes given.
     """
-    from cloudmesh_actors.cli import guard
+    from cloudmesh_actors.cli.confirm import confirm
 
     one_of(action, POWER, "ACTION")
-    if dry_run:
-        guard.show(nodes, action, as_json=as_json)
-    elif action == "status":
+    if action == "status" and not dry_run:
         _run("rack.power_status", nodes, timeout=timeout, as_json=as_json)
-    else:
-        if action != "on" and not yes:
-            guard.ask(nodes, action, above=ASK_ABOVE_NODES)
-        _run("rack.power", nodes, action, timeout=timeout, as_json=as_json)
+        return
+    confirm(f"power {action}", nodes, yes=yes, dry_run=dry_run, as_json=as_json)
+    _run("rack.power", nodes, action, wait_lease=wait_lease, timeout=timeout, as_json=as_json)
 
 
 @app.command()
@@ -116,10 +111,10 @@ def history(
     rackstore.show_history(node, sensor, since, as_json=as_json)
 
 
-def _run(actor: str, nodes: str, *args: str, timeout: float | None, as_json: bool) -> None:
+def _run(actor: str, nodes: str, *args: str, timeout: float | None, as_json: bool, **options: object) -> None:
     from cloudmesh_actors import site
     from cloudmesh_actors.cli import results, waiting
 
-    job_id = waiting.send(actor, [nodes, *args], {})
+    job_id = waiting.send(actor, [nodes, *args], {name: value for name, value in options.items() if value})
     unread = [{"node": node, **UNREAD.get(actor, {})} for node in site.current().nodes(nodes)]
     results.finish(results.wait_for(job_id, timeout), as_json=as_json, unread=unread)

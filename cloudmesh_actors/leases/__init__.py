@@ -18,11 +18,24 @@ from collections.abc import Iterable
 from cloudmesh_actors import runs, settings
 from cloudmesh_actors import store as stores
 from cloudmesh_actors.leases.holding import Guard, WaitLease, hold
-from cloudmesh_actors.leases.model import Claimant, Lease
+from cloudmesh_actors.leases.model import Claimant, Lease, age
 from cloudmesh_actors.leases.records import Leases
 from cloudmesh_actors.store import Store
 
-__all__ = ["Guard", "Lease", "WaitLease", "check", "hold", "holders", "release", "renew", "take"]
+__all__ = [
+    "Guard",
+    "Lease",
+    "WaitLease",
+    "age",
+    "check",
+    "hold",
+    "holders",
+    "release",
+    "release_by_force",
+    "renew",
+    "seen",
+    "take",
+]
 
 
 def take(
@@ -59,9 +72,22 @@ def check(lease: Lease, *, store: Store | None = None) -> None:
     _leases(store).check(lease)
 
 
+def release_by_force(nodes: Iterable[str], *, store: Store | None = None) -> list[str]:
+    """End the leases of nodes, whoever has them; returns the nodes that were held. Their holders may not act any more.
+
+    For holders that are known to be dead: what they have begun may be half done.
+    """
+    return _leases(store).release(nodes, None)
+
+
 def holders(nodes: Iterable[str] | None = None, *, store: Store | None = None) -> list[Lease]:
     """The leases that somebody has, by node; of all nodes by default."""
-    return _leases(store).holders(nodes)[0]
+    return seen(nodes, store=store)[0]
+
+
+def seen(nodes: Iterable[str] | None = None, *, store: Store | None = None) -> tuple[list[Lease], float]:
+    """As `holders`, and the store's time at which they were."""
+    return _leases(store).holders(nodes)
 
 
 def _leases(store: Store | None) -> Leases:

@@ -19,10 +19,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_one_at_a_time_and_the_one_that_stood_still_cannot_act(url: str, tmp_path: Path) -> None:
-    tally = trial(url, tmp_path, rounds=3, nodes=10, ttl=0.6, seed=1)
+    tally = trial(url, tmp_path, trials=16, nodes=8, ttl=0.6, seed=1)
 
     assert tally.is_safe, tally
-    assert tally.paused >= tally.races == 30
+    assert tally.paused >= 16
+    assert tally.races >= 8
     assert tally.commands > 0
 
 

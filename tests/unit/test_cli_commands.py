@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,9 +14,9 @@ from typing import Any
 import dramatiq
 import pytest
 
-from cloudmesh_actors import broker, jobs, roster, store
+from cloudmesh_actors import broker, jobs, leases, roster, store
 from cloudmesh_actors.actor import import_families
-from cloudmesh_actors.cli import guard, main
+from cloudmesh_actors.cli import confirm, main
 from cloudmesh_actors.rack import records
 
 SITE = """
@@ -190,9 +191,9 @@ def test_to_switch_off_many_nodes_unasked_is_refused(cm: Program, monkeypatch: p
 
     assert cm("rack", "power", "i[001-009]", action, code=2) == ""
 
-    assert cm.err == (
-        f"power {action} on 9 nodes, i[001-009]: nobody is there to be asked. Nothing was sent; "
-        "add --yes if it is meant.\n"
+    assert cm.err.startswith(f"power {action}, 9 nodes: i[001-009]\n")
+    assert cm.err.endswith(
+        f"power {action}, 9 nodes: nobody is there to be asked. Nothing was sent; add --yes if it is meant.\n"
     )
     assert jobs.latest() == []
 
@@ -210,7 +211,8 @@ def test_to_switch_off_many_nodes_their_number_is_typed(
 
     cm("rack", "power", "i[001-009]", "off", "--timeout", "0.1", code=1 if sent else 2)
 
-    assert "power off on 9 nodes, i[001-009].\nType the number of nodes to go on: " in cm.err
+    assert cm.err.startswith("power off, 9 nodes: i[001-009]\n")
+    assert "\nType the number of nodes to go on: " in cm.err
     assert len(jobs.latest()) == sent
 
 
@@ -220,18 +222,78 @@ def test_to_switch_off_many_nodes_their_number_is_typed(
 def test_nobody_is_asked_for_few_nodes_or_what_does_no_harm(
     cm: Program, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
-    monkeypatch.setattr(guard, "_answer", lambda _question: pytest.fail("nobody should be asked"))
+    monkeypatch.setattr(confirm, "_answer", lambda _question: pytest.fail("nobody should be asked"))
 
     cm("rack", "power", *arguments, "--timeout", "0.1", code=1)
 
     assert len(jobs.latest()) == 1
 
 
-def test_a_dry_run_prints_the_nodes_and_sends_nothing(cm: Program) -> None:
-    assert cm("rack", "power", "@india!i001", "off", "--dry-run") == "i[002-020]\n"
-    assert cm.err == "power off would be carried out on 19 nodes:\n"
-    assert cm.json("rack", "power", "i001", "cycle", "--dry-run")["nodes"] == ["i001"]
+def test_a_dry_run_shows_what_would_be_hit_and_sends_nothing(cm: Program) -> None:
+    assert cm("rack", "power", "@india!i001", "off", "--dry-run").splitlines() == [
+        "power off, 19 nodes: i[002-020]",
+        "i[002-020]: in no cluster with batch queues",
+        "what they draw was not measured",
+    ]
+    assert cm.err == ""
+    plan = cm.json("rack", "power", "i001", "cycle", "--dry-run", "--yes")
+    assert (plan["action"], plan["folded"], [entry["node"] for entry in plan["nodes"]]) == (
+        "power cycle", "i001", ["i001"],
+    )  # fmt: skip
     assert jobs.latest() == []
+
+
+def test_what_would_be_hit_is_shown_before_a_few_nodes_are_switched_off(cm: Program) -> None:
+    cm("rack", "sensors", "i001")
+    leases.take(["i002"], job_id="1a2b3c4d5e", actor="rain.deploy_system")
+
+    cm("rack", "power", "i[001-002]", "off", code=1)
+
+    title, _, watts, held, *_ = cm.err.splitlines()
+    assert title == "power off, 2 nodes: i[001-002]"
+    assert re.fullmatch(r"\d{3} W on 1 of 2, measured up to \d s ago", watts)
+    assert re.fullmatch(r"i002 is held by job 1a2b3c4d \(rain.deploy_system\) since \d s; it would be refused", held)
+
+
+def test_to_switch_on_harms_nobody_and_only_leases_are_shown(cm: Program) -> None:
+    cm("rack", "power", "i[001-002]", "on")
+    assert "nodes: i[001-002]" not in cm.err
+
+    leases.take(["i002"], job_id="1a2b3c4d5e", actor="rain.deploy_system")
+    cm("rack", "power", "i[001-002]", "on", code=1)
+    assert cm.err.startswith("i002 is held by job 1a2b3c4d")
+
+
+def test_nodes_of_other_jobs_are_refused_or_waited_for(cm: Program) -> None:
+    leases.take(["i001"], job_id="1a2b3c4d5e", actor="rain.deploy_system", ttl=600)
+    entries = cm.json("rack", "power", "i[001-002]", "off", code=1)
+    assert [(entry["ok"], entry["error_kind"]) for entry in entries] == [(False, "lease_held"), (True, None)]
+
+    leases.take(["i001"], job_id="1a2b3c4d5e", actor="rain.deploy_system", ttl=0.5)
+    assert cm.json("rack", "power", "i001", "off", "--wait-lease", "60")[0]["ok"]
+    assert jobs.get(jobs.latest(1)[0].id).kwargs == {"wait_lease": 60.0}
+
+
+def test_leases_are_listed_and_released_only_when_it_is_meant(cm: Program) -> None:
+    assert cm("leases") == ""
+    assert cm.err == "Nobody holds a lease.\n"
+    leases.take(["i001", "i002"], job_id="1a2b3c4d5e", actor="rain.deploy_system")
+
+    head, first, second = cm("leases").splitlines()
+    assert head.split() == ["node", "job", "actor", "held", "for", "expires", "in", "fence"]
+    assert [line.split()[:3] for line in (first, second)] == [
+        ["i001", "1a2b3c4d", "rain.deploy_system"], ["i002", "1a2b3c4d", "rain.deploy_system"],
+    ]  # fmt: skip
+    [entry] = cm.json("leases", "i002")
+    assert (entry["node"], entry["job_id"], entry["fence"]) == ("i002", "1a2b3c4d5e", 1)
+    assert 0 < entry["expires_in"] <= 60
+    assert datetime.fromisoformat(entry["taken_at"]).tzinfo is not None
+
+    cm("leases", "i002", "--release", code=2)
+    assert "1a2b3c4d (rain.deploy_system) may still work on i002" in cm.err
+    cm("leases", "--release", "--yes", code=2)
+    assert cm.json("leases", "i[002-003]", "--release", "--yes") == ["i002"]
+    assert [entry["node"] for entry in cm.json("leases")] == ["i001"]
 
 
 def remember(node: str, at: datetime, value: float) -> None:
