@@ -41,7 +41,8 @@ class WorkerStatus:
 
     `state` is ready, starting, stopping, failing (ends at once, is started again), failed (given up), down, or
     silent (in another fleet, and not heard of). Uptime in seconds, memory (resident) in bytes; `done` and `failed`
-    count runs since the worker started; `waiting`, `delayed` and `running` are the messages of its queue, on all hosts.
+    count runs since the worker started; `waiting`, `delayed` and `running` are the messages of its queue, on all hosts,
+    and `paused` says whether nothing of these begins.
     """
 
     name: str
@@ -57,6 +58,7 @@ class WorkerStatus:
     delayed: int | None = None
     running: int | None = None
     last_job: str | None = None
+    paused: bool = False
 
 
 def read(fleet: Fleet, now: float | None = None) -> list[WorkerStatus]:
@@ -82,7 +84,10 @@ def read(fleet: Fleet, now: float | None = None) -> list[WorkerStatus]:
         for name, family in [*configuration.processes(fleet.settings), *_web(processes)]
     ]
     others = [elsewhere(row, now) for row in rows.values() if (row.host, row.fleet) != (host, fleet.folder.name)]
-    return [with_depth(status, depths.get(status.queue)) for status in mine + others]
+    paused = brokers.paused()
+    return [
+        replace(with_depth(status, depths.get(status.queue)), paused=status.queue in paused) for status in mine + others
+    ]
 
 
 def _web(processes: Mapping[str, Process]) -> list[tuple[str, str]]:
@@ -176,7 +181,8 @@ def _cells(status: WorkerStatus) -> list[str]:
 def _depth(status: WorkerStatus) -> str:
     if status.waiting is None:
         return "-"
-    return f"{status.waiting}+{status.delayed}" if status.delayed else str(status.waiting)
+    waiting = f"{status.waiting}+{status.delayed}" if status.delayed else str(status.waiting)
+    return f"{waiting} paused" if status.paused else waiting
 
 
 def duration(seconds: float) -> str:

@@ -113,6 +113,8 @@ def test_the_table_tells_the_depth_of_a_queue_with_what_is_delayed() -> None:
 
     assert " 3+2 " in printed(status.with_depth(worker, Depth(ready=3, delayed=2, running=None, set_aside=0)))[1]
     assert " 0 " in printed(status.with_depth(worker, Depth(0, 0, 0, 0)))[1]
+    held = replace(status.with_depth(worker, Depth(3, 2, None, 0)), paused=True)
+    assert " 3+2 paused " in printed(held)[1]
     assert status.with_depth(worker, None) == worker
 
 
