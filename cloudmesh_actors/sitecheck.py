@@ -17,11 +17,12 @@ from typing import Literal
 
 from cloudmesh_actors import probes, settings, site
 from cloudmesh_actors.errors import CloudmeshError, SiteError
+from cloudmesh_actors.launcher import recipes
 from cloudmesh_actors.nodes import fold
 from cloudmesh_actors.site import BatchServer, Bmc, Cobbler, Host, Site
 
 Level = Literal["ok", "warning", "error"]
-Kind = Literal["settings", "site", "bmc", "batch server", "cobbler", "host"]
+Kind = Literal["settings", "site", "recipe", "bmc", "batch server", "cobbler", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,15 @@ class Probes:
 def inspect(path: Path | None) -> tuple[Site | None, tuple[Finding, ...]]:
     """The site of a file (None: the built-in one) if it can be used, and all that is to be said about it.
 
-    Mistakes of the file are findings of level "error"; what is allowed but hardly meant, of level "warning".
+    Mistakes of the file, and of recipes, are findings of level "error"; what is allowed but hardly meant, of level
+    "warning".
     """
     environment = [Finding("warning", "settings", "", text) for text in settings.misspelt()]
     mistakes = site.check(path) if path else ()
     if mistakes:
         return None, (*environment, *(_mistake(error) for error in mistakes))
     inventory = site.load(path) if path else site.built_in()
-    return inventory, (*environment, _summary(inventory), *_doubts(inventory))
+    return inventory, (*environment, _summary(inventory), *_doubts(inventory), *_recipe_mistakes(inventory))
 
 
 def probe(inventory: Site, how: Probes | None = None, width: int = 64) -> Iterator[Finding]:
@@ -122,6 +124,15 @@ def _file_doubts(inventory: Site) -> Iterator[Finding]:
     for file in sorted({server.known_hosts for server in reached if server.driver == "ssh"}):
         if not file.is_file():
             yield Finding("warning", "site", str(file), f"the known_hosts file {file} does not exist")
+
+
+def _recipe_mistakes(inventory: Site) -> Iterator[Finding]:
+    """A wrong recipe costs itself only: the site can be used."""
+    try:
+        mistakes: Iterable[SiteError] = recipes.load_all(inventory).errors
+    except SiteError as error:
+        mistakes = (error,)
+    yield from (Finding("error", "recipe", error.key, str(error)) for error in mistakes)
 
 
 def _key_file_trouble(file: Path) -> str:

@@ -38,7 +38,7 @@ def check(
         output.as_json([asdict(finding) for finding in (*findings, *sitecheck.folded(probed))])
     else:
         _show(_shared(probed))
-    if inventory is None:
+    if any(finding.level == "error" for finding in findings):
         raise typer.Exit(ExitCode.SITE)
     if any(finding.level == "error" for finding in probed):
         raise typer.Exit(ExitCode.FAILED)
@@ -114,6 +114,6 @@ def _show(findings: Iterable[Finding]) -> None:
     lines.add_column(width=len("warning"))
     lines.add_column(overflow="fold")
     for finding in findings:
-        name = "" if finding.kind in {"site", "settings"} else f"{finding.kind} {finding.name}: "
+        name = "" if finding.kind in {"site", "settings", "recipe"} else f"{finding.kind} {finding.name}: "
         lines.add_row(output.state(finding.level), output.text(f"{name}{finding.text}"))
     output.show(*([lines] if lines.row_count else []))
