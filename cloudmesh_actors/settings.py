@@ -172,6 +172,28 @@ class Settings(BaseSettings):
     deploy_install_deadline: Seconds = Field(
         default=5400.0, description="Seconds that the installation of a node may take."
     )
+    provision_prepare_deadline: Seconds = Field(
+        default=600.0, description="Seconds in which an image has to be made ready for a node."
+    )
+    provision_boot_deadline: Seconds = Field(
+        default=5400.0, description="Seconds in which a node has to be switched off and on, and installed."
+    )
+    provision_answer_deadline: Seconds = Field(
+        default=900.0, description="Seconds in which a node that was installed has to answer."
+    )
+    provision_delay: float = Field(
+        default=20.0,
+        ge=0,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds that a simulated provisioning usually takes.",
+    )
+    provision_failures: float = Field(
+        default=0.0, ge=0, le=1, description="How many simulated provisionings fail: 0 for none, 1 for all."
+    )
+    provision_seed: int = Field(
+        default=0, ge=0, le=2**31, description="From what the delays and failures of simulated ones are drawn."
+    )
     power_deadline: Seconds = Field(
         default=60.0, description="Seconds until a node has to be seen in the power state asked for."
     )

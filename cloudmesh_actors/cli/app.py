@@ -21,6 +21,8 @@ COMMANDS = {
     "logs": Command("logs", "command", "Show the workers' logs."),
     "rack": Command("rack", "app", "Sensors, power and events of nodes, through their BMCs."),
     "rain": Command("rain", "app", "Nodes installed and powered by Cobbler servers."),
+    "provision": Command("provision", "command", "Put an image on nodes."),
+    "provisioner": Command("provisioner", "app", "How far the provisioning of nodes is; its history; images."),
     "pbs": Command("pbs", "app", "Batch jobs, queues, nodes and users of batch servers."),
     "launch": Command("launch", "command", "Launch a recipe on servers."),
     "launcher": Command("launcher", "app", "Recipes, and what became of their launches."),

@@ -16,6 +16,9 @@ POWER = ("status", "on", "off", "cycle", "soft")
 RAIN_POWER = ("status", "on", "off", "reboot")
 RAIN_LISTS = ("systems", "profiles", "distros")
 
+#: By what means nodes are provisioned.
+PROVISION_DRIVERS = ("cobbler", "ipmi", "simulator")
+
 #: Jobs that are offered.
 LATEST_JOBS = 30
 
@@ -80,6 +83,22 @@ def profiles(incomplete: str) -> list[str]:
     except CloudmeshError:
         return []
     return sorted(name for name in known if name.startswith(incomplete))
+
+
+def provision_drivers(incomplete: str) -> list[str]:
+    """By what means nodes are provisioned."""
+    return [word for word in PROVISION_DRIVERS if word.startswith(incomplete)]
+
+
+def images(incomplete: str) -> list[str]:
+    """The site's images; no Cobbler is asked."""
+    from cloudmesh_actors import site
+    from cloudmesh_actors.errors import CloudmeshError
+
+    try:
+        return [name for name in site.current().images if name.startswith(incomplete)]
+    except CloudmeshError:
+        return []
 
 
 def clusters(incomplete: str) -> list[str]:

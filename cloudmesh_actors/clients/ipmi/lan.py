@@ -1,6 +1,6 @@
 """A conversation with a real BMC, over IPMI 2.0 on LAN: the commands, and what their answers mean.
 
-Sources: IPMI 2.0 §28 (chassis), §31 (event log), §35 (sensors); DCMI 1.5 §6.6.1 (power).
+Sources: IPMI 2.0 §28 (chassis, and its boot options), §31 (event log), §35 (sensors); DCMI 1.5 §6.6.1 (power).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from cloudmesh_actors.clients.ipmi.exclusive import conversation
 from cloudmesh_actors.clients.ipmi.faults import Subject
 from cloudmesh_actors.clients.ipmi.model import (
     BmcInfo,
+    BootDevice,
     ChassisCommand,
+    NextBoot,
     PowerState,
     Reading,
     SelEvent,
@@ -43,10 +45,19 @@ if TYPE_CHECKING:
 
 CHASSIS, SENSOR, STORAGE, GROUP_EXTENSION = 0x00, 0x04, 0x0A, 0x2C
 GET_CHASSIS_STATUS, CHASSIS_CONTROL = 0x01, 0x02
+SET_BOOT_OPTIONS, GET_BOOT_OPTIONS = 0x08, 0x09
 GET_SENSOR_FACTORS, GET_SENSOR_THRESHOLDS, GET_SENSOR_READING = 0x23, 0x27, 0x2D
 GET_SEL_INFO, GET_SEL_ENTRY = 0x40, 0x43
 
 CHASSIS_CODES: dict[ChassisCommand, int] = {"off": 0, "on": 1, "soft": 5}
+
+#: Boot options (table 28-14). The first keeps a BMC from forgetting the other when the node is not on within 60 s.
+VALID_BIT_CLEARING, BOOT_FLAGS = 0x03, 0x05
+NOT_WITHOUT_POWER_ON = 0b0000_1000
+OPTION_UNKNOWN = 0x80
+
+#: Bits of the boot flags: they count, for one boot only; and the device, of which one is the network.
+FLAGS_COUNT, DEVICE, NETWORK = 0b1000_0000, 0b0011_1100, 0b0000_0100
 
 #: Completion codes by which a BMC says that a sensor is there but cannot be read now (the node is off, say).
 NO_READING_NOW = frozenset({0xC0, 0xC3, 0xCB, 0xCD, 0xCE, 0xD3, 0xD5, 0xFF})
@@ -150,6 +161,23 @@ class IpmiClient:
                 self._session.request(CHASSIS, CHASSIS_CONTROL, bytes([CHASSIS_CODES[command]]), repeat=False)
         except AnswerLost:
             self._look_whether_it_came(command)
+
+    def boot_device(self) -> BootDevice:
+        """See `BmcClient`."""
+        with self._sentences():
+            answer = self._session.request(CHASSIS, GET_BOOT_OPTIONS, bytes([BOOT_FLAGS, 0, 0]))
+        is_locked, counts = self._byte(answer, 1) & 0b1000_0000, self._byte(answer, 2) & FLAGS_COUNT
+        device = self._byte(answer, 3) & DEVICE
+        if is_locked or not counts or not device:
+            return "default"
+        return "network" if device == NETWORK else "other"
+
+    def set_boot_device(self, device: NextBoot) -> None:
+        """See `BmcClient`."""
+        with self._sentences():
+            self._keep_boot_flags()
+            flags = (FLAGS_COUNT, NETWORK) if device == "network" else (0, 0)
+            self._session.request(CHASSIS, SET_BOOT_OPTIONS, bytes([BOOT_FLAGS, *flags, 0, 0, 0]))
 
     def events(self) -> list[SelEvent]:
         """See `BmcClient`."""
@@ -261,6 +289,13 @@ class IpmiClient:
                 f"{self._subject} did not confirm power {command!r}, and the node is {status}; look at it again in "
                 "a moment before you repeat the command."
             )
+
+    def _keep_boot_flags(self) -> None:
+        try:
+            self._session.request(CHASSIS, SET_BOOT_OPTIONS, bytes([VALID_BIT_CLEARING, NOT_WITHOUT_POWER_ON]))
+        except CommandRefused as refusal:
+            if refusal.code != OPTION_UNKNOWN:  # a BMC need not have it
+                raise
 
     def _log(self) -> Iterator[bytes]:
         number, seen = 0, set[int]()

@@ -15,6 +15,11 @@ PowerState = Literal["on", "off"]
 #: The Chassis Control commands that are used: power up, power down at once, ask the operating system to shut down.
 ChassisCommand = Literal["on", "off", "soft"]
 
+#: From what a node boots the next time: as its firmware is set up, from the network (PXE), or from something else that
+#: somebody asked the BMC for.
+BootDevice = Literal["default", "network", "other"]
+NextBoot = Literal["default", "network"]
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
@@ -111,6 +116,12 @@ class BmcClient(Protocol):
         Raises:
             OutcomeUnknown: it was sent, and whether the BMC took it is not known.
         """
+
+    def boot_device(self) -> BootDevice:
+        """From what the node boots the next time; what was asked for is "default" again once it has booted."""
+
+    def set_boot_device(self, device: NextBoot) -> None:
+        """Have the node boot from the network the next time, once; or take that back."""
 
     def events(self) -> list[SelEvent]:
         """The system event log, oldest entry first."""

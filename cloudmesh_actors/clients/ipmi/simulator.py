@@ -22,8 +22,10 @@ from cloudmesh_actors.clients.ipmi.deadline import Deadline
 from cloudmesh_actors.clients.ipmi.exclusive import conversation
 from cloudmesh_actors.clients.ipmi.model import (
     BmcInfo,
+    BootDevice,
     ChassisCommand,
     Kind,
+    NextBoot,
     PowerState,
     Reading,
     SelEvent,
@@ -122,6 +124,7 @@ class SimulatedBmc:
         self._subject = f"{bmc.node}: the simulated BMC"
         self._deadline = Deadline(seconds, self._subject)
         self._power = PowerFile(folder / "power" / f"{bmc.node}.json")
+        self._next_boot = folder / "boot" / bmc.node
         with ExitStack() as stack:
             stack.enter_context(conversation(bmc.node, bmc.port, folder / "locks", self._deadline))
             self._log_in()
@@ -144,6 +147,22 @@ class SimulatedBmc:
         self._take_time()
         now = self._clock()
         self._power.change(now, now + DELAYS_S[command], "on" if command == "on" else "off")
+
+    def boot_device(self) -> BootDevice:
+        """See `BmcClient`."""
+        self._take_time()
+        now, asked_at = self._clock(), self._network_asked_at()
+        booted = any(state == "on" and (asked_at or 0.0) < at <= now for at, state in self._power.changes())
+        return "default" if asked_at is None or booted else "network"
+
+    def set_boot_device(self, device: NextBoot) -> None:
+        """See `BmcClient`."""
+        self._take_time()
+        if device == "default":
+            self._next_boot.unlink(missing_ok=True)
+            return
+        self._next_boot.parent.mkdir(parents=True, exist_ok=True)
+        self._next_boot.write_text(repr(self._clock()))
 
     def events(self) -> list[SelEvent]:
         """See `BmcClient`."""
@@ -204,6 +223,12 @@ class SimulatedBmc:
             return HOT_C
         wandering = drift(f"{self._bmc.seed}/{self._bmc.node}/{gauge.name}", now)
         return round(round((gauge.level + gauge.swing * wandering) / gauge.step) * gauge.step, 3)
+
+    def _network_asked_at(self) -> float | None:
+        try:
+            return float(self._next_boot.read_text())
+        except FileNotFoundError:
+            return None
 
     def _happenings(self) -> Iterator[tuple[float | None, str, str, Severity]]:
         if self._bmc.fault == "hot":
