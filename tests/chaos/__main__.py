@@ -8,8 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
-from chaos import report
-from chaos.scenarios import SCENARIOS, run
+from chaos import report, smalldisk
+from chaos.scenarios import SCENARIOS
 from chaos.servers import BROKERS
 
 
@@ -21,9 +21,14 @@ def main(arguments: list[str]) -> int:
     for broker in given.broker:
         for name in given.scenario:
             scenario = SCENARIOS[name].scaled(given.messages, given.kills, given.workers)
-            found.append(run(name, scenario, broker, given.seed))
-            print(report.row(found[-1]), flush=True)
+            if given.short:
+                scenario = scenario.scaled(scenario.messages // 20, scenario.times // 20)
+            found.append(smalldisk.run(name, scenario, broker, given.seed))
+            if given.write:
+                report.write(found[-1:])
     print(report.table(found))
+    for one in found:
+        print(f"{one.scenario} on {one.broker}: {'; '.join(one.wrong) or 'well'}")
     return 0 if all(one.is_well for one in found) else 1
 
 
@@ -34,6 +39,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--messages", type=int, help="instead of each scenario's own number")
     parser.add_argument("--kills", type=int, help="how often things break, instead of each scenario's own number")
     parser.add_argument("--workers", type=int, help="workers of the fleet")
+    parser.add_argument("--short", action="store_true", help="a twentieth of each scenario's counts")
+    parser.add_argument("--write", action="store_true", help="put the rows into docs/reliability.md")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     return parser.parse_args(arguments)
 

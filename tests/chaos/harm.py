@@ -24,7 +24,7 @@ YOUNG_S = 11.0
 
 
 class Harm(threading.Thread):
-    """Does something now and then until it was done often enough, or it is stopped. What goes wrong is raised by `end`."""
+    """Does something now and then until it was done often enough or is stopped. `end` raises what went wrong."""
 
     def __init__(self, world: World, rng: random.Random, times: int, every_s: float) -> None:
         super().__init__(name=type(self).__name__)
@@ -52,7 +52,7 @@ class Harm(threading.Thread):
 
 
 class Signals(Harm):
-    """Sends a signal to workers at random, also to those that have just begun, but not so often that they are given up."""
+    """Sends a signal to workers at random, young ones too, but not so often that supervisord gives them up."""
 
     def __init__(self, world: World, rng: random.Random, times: int, every_s: float, number: signal.Signals) -> None:
         super().__init__(world, rng, times, every_s)
@@ -62,7 +62,8 @@ class Signals(Harm):
 
     def do(self) -> None:
         now = time.time()
-        running = self.world.workers()
+        struck = {hit.pid for hit in self.hits}
+        running = {name: worker for name, worker in self.world.workers().items() if worker[1] not in struck}
         old = {name: now - started > YOUNG_S and state == "RUNNING" for name, (state, _, started) in running.items()}
         may = [name for name in running if old[name] or (self.may_be_young() and name not in self._young)]
         if not may:
@@ -101,7 +102,7 @@ class Restarts(Harm):
 
 
 class Away(Harm):
-    """The broker, or PostgreSQL, is stopped for a while; or SQLite is locked by another process, or the disk is full."""
+    """For a while the broker or PostgreSQL is stopped, SQLite is locked by another process, or the disk is full."""
 
     def __init__(self, world: World, rng: random.Random, seconds: float, what: str, after_s: float) -> None:
         super().__init__(world, rng, 1, after_s)

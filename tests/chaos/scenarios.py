@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from chaos import memory
 from chaos.harm import Away, Harm, Restarts, Signals
 from chaos.sender import MIX, Sender, works
 from chaos.told import Hit, is_once
@@ -22,6 +23,13 @@ PROGRESS_S = 10.0
 AWAY_EVENTS = ("broker.away", "store.away")
 
 
+#: A process may grow by so many megabytes per 10,000 jobs.
+MOST_MB = 1.0
+
+#: Descriptors that come and go: pools of connections, a log that is rotated.
+SPARE_DESCRIPTORS = 4
+
+
 @dataclass(slots=True)
 class Found:
     """What a scenario came to. Times are in seconds."""
@@ -29,6 +37,7 @@ class Found:
     scenario: str
     broker: str
     store: str = "SQLite"
+    seed: int = 0
     taken: int = 0
     harm: str = ""
     refused: int = 0
@@ -49,6 +58,11 @@ class Found:
     load: float = 0.0
     note: str = ""
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> str:
+        """What was sent, and what was done to it."""
+        return f"{self.taken:,} / {self.harm}"
 
     @property
     def is_well(self) -> bool:
@@ -78,6 +92,7 @@ class Scenario:
     postgresql: bool = False
     on_small_disk: bool = False
     outages: int = 0
+    measures_memory: bool = False
 
     def scaled(self, messages: int | None, times: int | None, workers: int | None = None) -> Scenario:
         """With other counts."""
@@ -104,35 +119,47 @@ def terms(world: World, rng: random.Random, times: int, lasts_s: float) -> list[
     return [Signals(world, rng, times, lasts_s / max(1, times), signal.SIGTERM)]
 
 
-def away(what: str, seconds: float) -> Callable[[World, random.Random, int, float], list[Harm]]:
-    """One outage of so many seconds."""
-    return lambda world, rng, times, lasts_s: [Away(world, rng, seconds, what, min(5.0, lasts_s / 4))]
+def broker_away(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
+    return [Away(world, rng, 60, "broker", min(5.0, lasts_s / 4))]
+
+
+def store_away(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
+    return [Away(world, rng, 30, "store", min(5.0, lasts_s / 4))]
+
+
+def store_locked(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
+    return [Away(world, rng, 40, "store", min(5.0, lasts_s / 4))]  # SQLite itself waits for 30 s
+
+
+def disk_full(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
+    return [Away(world, rng, 30, "disk", min(5.0, lasts_s / 4))]
 
 
 SCENARIOS = {
     "kills": Scenario("kill -9 of workers at random", 20_000, 65, kills, 100),
     "restarts": Scenario("broker restarted (stopped, or kill -9), and workers killed", 20_000, 65, restarts, 20),
-    "broker-away": Scenario("broker away for 60 s", 3_000, 40, away("broker", 60), outages=1),
-    "store-locked": Scenario("store locked for 30 s", 2_000, 40, away("store", 30), outages=1),
-    "store-away": Scenario("PostgreSQL away for 30 s", 2_000, 40, away("store", 30), outages=1, postgresql=True),
-    "disk-full": Scenario("disk full for 30 s", 2_000, 40, away("disk", 30), outages=1, on_small_disk=True),
+    "broker-away": Scenario("broker away for 60 s", 3_000, 40, broker_away, outages=1),
+    "store-locked": Scenario("store locked for 40 s", 2_000, 40, store_locked, outages=1),
+    "store-away": Scenario("PostgreSQL away for 30 s", 2_000, 40, store_away, outages=1, postgresql=True),
+    "disk-full": Scenario("disk full for 30 s", 2_000, 40, disk_full, outages=1, on_small_disk=True),
     "sigterm": Scenario(
         "SIGTERM to workers under load", 10_000, 45, terms, 100, mix={**MIX, "long": 4}, settings={"GRACE": "3"}
     ),
+    "memory": Scenario("nothing; memory is watched", 200_000, 1, kills, 0, workers=2, measures_memory=True),
 }
 
 
 def run(name: str, scenario: Scenario, broker: str, seed: int, log_dir: Path | None = None) -> Found:
     """Run a scenario on a broker. What does not hold is in `Found.wrong`."""
     rng = random.Random(f"{seed}-{name}-{broker}")
-    found = Found(name, broker, "PostgreSQL" if scenario.postgresql else "SQLite")
+    found = Found(name, broker, "PostgreSQL" if scenario.postgresql else "SQLite", seed)
     began = time.monotonic()
     say(f"{name} on {broker}: {scenario.messages} messages, {scenario.times or scenario.outages} times, seed {seed}")
     with world(
         broker, workers=scenario.workers, postgresql=scenario.postgresql, log_dir=log_dir, **scenario.settings
     ) as it:
         it.await_ready()
-        _work(it, scenario, rng, found)
+        (_many_jobs if scenario.measures_memory else _work)(it, scenario, rng, found)
         left = it.processes()
         it.fleet.run("down", check=False)
         found.orphans = sum(process.is_running() and process.status() != "zombie" for process in left)
@@ -160,6 +187,27 @@ def _work(it: World, scenario: Scenario, rng: random.Random, found: Found) -> No
     it.await_ready()
     it.await_settled()
     _count(it, sender, harms, scenario, found)
+
+
+def _many_jobs(it: World, scenario: Scenario, rng: random.Random, found: Found) -> None:
+    began = time.monotonic()
+    seen = memory.watch(it, scenario.messages)
+    rate = scenario.messages / (time.monotonic() - began)
+    it.await_settled()
+    steps = it.steps()
+    found.taken, found.harm = sum(steps.values()), "none"
+    found.lost = scenario.messages - steps["done", ""]
+    found.left = sum(n for (state, _), n in steps.items() if state in ("queued", "running"))
+    grown = {process.name: process.megabytes_per_10_000(scenario.messages) for process in seen}
+    more = {process.name: n for process in seen if (n := process.more_descriptors(scenario.messages)) > 0}
+    say(f"MB per 10,000 jobs: {grown}; descriptors more: {more}")
+    worst = max(grown, key=lambda name: grown[name])
+    found.note = (
+        f"{grown[worst]:.2f} MB per 10,000 jobs at most ({worst}), {sum(more.values())} descriptors more, "
+        f"{rate:.0f} jobs/s"
+    )
+    found.wrong += [f"{name} grows by {mb:.1f} MB per 10,000 jobs" for name, mb in grown.items() if mb > MOST_MB]
+    found.wrong += [f"{name} has {n} descriptors more" for name, n in more.items() if n > SPARE_DESCRIPTORS]
 
 
 def _watch(it: World, sender: Sender, harms: list[Harm], scenario: Scenario) -> None:
@@ -197,7 +245,7 @@ def _count(it: World, sender: Sender, harms: list[Harm], scenario: Scenario, fou
         doubled = [work for work in sender.taken if is_once(work) and told.effects(work) > 1]
         say(f"doubled: {[(work, told.by_work[work]) for work in doubled[:5]]}; two at a node: {told.forbidden()}")
     if sender.unclear:
-        say(f"unclear: {sender.unclear}")
+        say("unclear: " + "\n".join(sender.unclear))
     say(f"steps: {dict(steps)}; exits: {dict(it.exits())}; refused and run all the same: {len(ran_refused)}")
     _look_at_stops(it, harms, found, steps)
     say(f"lines of workers: {dict(it.lines(*AWAY_EVENTS))}")

@@ -159,13 +159,15 @@ def world(
         if postgresql:
             store = stack.enter_context(servers.running(PostgresqlServer))
             settings["STORE_URL"] = store.url
-        _set(stack, CHAOS_FOLDER=str(folder), PYTHONPATH=str(PLUGIN))
+        path = os.pathsep.join(filter(None, (str(PLUGIN), os.environ.get("PYTHONPATH"))))
+        _set(stack, CHAOS_FOLDER=str(folder), PYTHONPATH=path)
         it = stack.enter_context(
             fleet(
                 log_dir or folder / "logs", BROKER_URL=server.url, WORKERS=f"rack={workers}", THREADS=threads,
                 RETRY_BACKOFF="0.1", **settings,
             )
         )  # fmt: skip
+        assert it.runtime_dir  # asked for later, by a thread, it would change the environment of all
         with it.here() as here:
             import chaos.actors  # noqa: F401
 
