@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from brokers import Server
 from fleets import FleetUnderTest, eventually, fleet
 
 from cloudmesh_actors import jobs, launcher
+from cloudmesh_actors.cli import main
 from cloudmesh_actors.launcher.model import Launch
 
 SITE = """
@@ -78,14 +79,21 @@ def up(folder: Path, session_rabbitmq: Server) -> Iterator[FleetUnderTest]:
         yield it
 
 
-def cm(it: FleetUnderTest, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-c", "import sys; from cloudmesh_actors.cli import main; sys.exit(main())"]
-    done = subprocess.run(
-        [*command, *arguments], env={**it.environment, "COLUMNS": "80"}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=90,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+class Done(NamedTuple):
+    """What the command printed."""
+
+    stdout: str
+    stderr: str
+
+
+def cm(it: FleetUnderTest, *arguments: str, code: int = 0) -> Done:
+    """`cm-actors` in this process, with the fleet's settings; it has to end with `code`."""
+    out, err = StringIO(), StringIO()
+    with it.here(), redirect_stdout(out), redirect_stderr(err):
+        os.environ["COLUMNS"] = "80"
+        ended = main([*arguments])
+    assert ended == code, out.getvalue() + err.getvalue()
+    return Done(out.getvalue(), err.getvalue())
 
 
 def launches(it: FleetUnderTest, job_id: str) -> list[Launch]:
