@@ -7,6 +7,7 @@ import socket
 import threading
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from cloudmesh_actors import logs, roster, settings
 from cloudmesh_actors.errors import FleetError
@@ -39,12 +40,7 @@ def serve(config: Settings, stop: StopRequest) -> None:
     console = build(config, hub)
     listening = listen(config)
     entry = patiently(lambda: roster.register(NAME, "", config.runtime_dir.name), stop)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            console, log_config=None, access_log=False, proxy_headers=False, server_header=False, ws="none",
-            lifespan="on", timeout_graceful_shutdown=STOP_WITHIN_S, backlog=BACKLOG,
-        )
-    )  # fmt: skip
+    server = uvicorn.Server(configured(console))
     thread = threading.Thread(target=server.run, args=([listening],), name="uvicorn", daemon=True)
     thread.start()
     settle()
@@ -56,6 +52,14 @@ def serve(config: Settings, stop: StopRequest) -> None:
     hub.stop()
     thread.join(STOP_WITHIN_S + 1)
     leave(entry)
+
+
+def configured(console: ASGIApp) -> uvicorn.Config:
+    """How uvicorn serves the console: what it logs lands in our log, and no header of a proxy is believed."""
+    return uvicorn.Config(
+        console, log_config=None, access_log=False, proxy_headers=False, server_header=False, ws="none", lifespan="on",
+        timeout_graceful_shutdown=STOP_WITHIN_S, backlog=BACKLOG,
+    )  # fmt: skip
 
 
 def listen(config: Settings) -> socket.socket:

@@ -170,7 +170,7 @@ def get_launch(step_id: Annotated[str, Path(max_length=64)]) -> models.WholeLaun
 @router.post("/launches/jobs/{job_id}/abort", tags=["launches"], summary="Stop a launch on all its servers")
 def abort_launch(request: Request, job_id: JobId) -> models.JobShape:
     """What is queued never runs; scripts that run are stopped."""
-    audit.told(request, "abort launch", job_id, lambda: launcher.abort(job_id))
+    audit.told(request, "abort launch", job_id, lambda: launcher.abort(job_id).state)
     return models.job(jobs.get(job_id))
 
 

@@ -67,7 +67,7 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, answer)
             return
-        await self.app(scope, _limited(receive), answer)
+        await self.app(scope, receive, answer)
 
     def _state(self, request: Request) -> dict[str, Any]:
         session = request.cookies.get(self.rules.session_cookie, "")
@@ -119,9 +119,9 @@ def _refusal_of_change(rules: Rules, request: Request) -> Problem | None:
     if rules.read_only and request.url.path not in HARMLESS:
         return Problem(403, "This console is read-only (CLOUDMESH_WEB_READ_ONLY): it shows, but changes nothing.")
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > MAX_BODY:
-        return Problem(413, f"The request is longer than {MAX_BODY:,} bytes.")
-    return None
+    if "transfer-encoding" in request.headers or not length.isdecimal():
+        return Problem(411, "How long the request is has to be said before.")
+    return Problem(413, f"The request is longer than {MAX_BODY:,} bytes.") if int(length) > MAX_BODY else None
 
 
 def cookie(name: str, value: str, *, secure: bool, seconds: int | None = None) -> str:
@@ -153,18 +153,3 @@ def _with_headers(send: Send, nonce: str, new_cookie: str) -> Send:
 def _headers_of(message: Message) -> MutableMapping[str, Any]:
     message.setdefault("headers", [])
     return message
-
-
-def _limited(receive: Receive) -> Receive:
-    """A body that tells no length is counted as it comes."""
-    seen = 0
-
-    async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > MAX_BODY:
-            raise Problem(413, f"The request is longer than {MAX_BODY:,} bytes.")
-        return message
-
-    return counted

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from cloudmesh_actors import jobs, settings
-from cloudmesh_actors.errors import ArgumentError
+from cloudmesh_actors import actor, jobs, settings
+from cloudmesh_actors.errors import ArgumentError, UnknownActor
 from cloudmesh_actors.families import FAMILIES
 from cloudmesh_actors.jobs import Job, State
 from cloudmesh_actors.logs import render
@@ -87,11 +87,21 @@ def whole(job: Job, lines: list[tuple[int, Entry]]) -> Picture:
     return Picture(
         parts={
             "job-head": head(job),
-            "job-facts": facts(job),
+            "job-facts": facts(job, arguments(job)),
             "job-nodes": nodes(outcomes, good, still_open, bad[:SHOWN_NODES], len(bad)),
         },
         lists={"log": {str(number): line(entry, render.for_people(entry)) for number, entry in lines}},
     )
+
+
+def arguments(job: Job) -> list[tuple[str, Any]]:
+    """A job's arguments with the names that its actor has for them; without names when there is no such actor."""
+    try:
+        names = [*actor.find(job.actor).signature.parameters]
+    except UnknownActor:
+        names = []
+    names += [f"argument {number}" for number in range(len(names) + 1, len(job.args) + 1)]
+    return [*zip(names, job.args, strict=False), *job.kwargs.items()]
 
 
 @router.get("")

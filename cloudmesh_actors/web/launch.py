@@ -99,7 +99,7 @@ def one_live(request: Request, job_id: str, show: Step = "") -> Response:
 @router.post("/jobs/{job_id}/abort")
 def abort(request: Request, job_id: str, _form: Form) -> Response:
     """Stop a launch on all its servers."""
-    audit.told(request, "abort launch", job_id, lambda: launcher.abort(job_id))
+    audit.told(request, "abort launch", job_id, lambda: launcher.abort(job_id).state)
     return RedirectResponse(f"/cm/launch/jobs/{job_id}", 303)
 
 

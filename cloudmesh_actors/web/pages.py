@@ -75,7 +75,8 @@ def page(
 
 def macro(template: str, name: str) -> Any:
     """A macro of a template, as a function that gives HTML."""
-    return _macro(template, name)
+    made = _macro(template, name)
+    return lambda *values: made(*values).strip()
 
 
 @cache

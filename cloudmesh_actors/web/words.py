@@ -19,6 +19,9 @@ MARKS = {
 #: Longer values are cut on pages; the API has all of them.
 SHOWN_CHARACTERS = 4_000
 
+#: JSON that is longer is written in several lines.
+ONE_LINE = 160
+
 #: Where there is no value.
 NOTHING = Markup("\N{EN DASH}")
 
@@ -71,7 +74,9 @@ def number(value: float) -> str:
 
 def value(it: Any) -> str:
     """An argument or a result as JSON, cut if it is long."""
-    text = it if isinstance(it, str) else json.dumps(it, ensure_ascii=False, indent=1)
+    text = it if isinstance(it, str) else json.dumps(it, ensure_ascii=False)
+    if not isinstance(it, str) and len(text) > ONE_LINE:
+        text = json.dumps(it, ensure_ascii=False, indent=1)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} … ({len(text):,} characters)"
 
 
