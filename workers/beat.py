@@ -27,6 +27,8 @@ from cloudmesh_actors.families import FAMILIES
 from cloudmesh_actors.pbs import actors as pbs_actors
 from cloudmesh_actors.pbs import records as pbs_records
 from cloudmesh_actors.rack import actors, records
+from cloudmesh_actors.rain import actors as rain_actors
+from cloudmesh_actors.rain import records as rain_records
 from cloudmesh_actors.settings import Settings
 from workers.process import guarded, leave, log, patiently, settle, watch
 from workers.signals import StopRequest
@@ -35,7 +37,7 @@ NAME = "beat"
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
 
-#: How often messages are looked for that were lost, in seconds.
+#: How often messages are looked for that were lost, and deploys that nobody goes on with, in seconds.
 SWEEP_S = 30.0
 
 #: A predecessor that has not ended after so many intervals is taken for lost, and no longer waited for ...
@@ -64,6 +66,7 @@ def chores(settings: Settings) -> list[Chore]:
         Chore("read sensors", settings.sensors_interval, read_sensors),
         Chore("refresh batch servers", settings.pbs_interval, refresh_batch_servers),
         Chore("find lost messages", SWEEP_S, find_lost_messages, quiet=True),
+        Chore("put back deploys", SWEEP_S, put_back_deploys, quiet=True),
         Chore("prune jobs", HOUR_S, prune_jobs),
         Chore("prune sensors", DAY_S, prune_sensors),
         Chore("prune batch servers", DAY_S, prune_batch_servers),
@@ -85,6 +88,13 @@ def refresh_batch_servers() -> str | None:
 def find_lost_messages() -> None:
     """Publish again what was recorded and never reached a broker, and end what a dead worker left running."""
     sweeper.sweep(store.current(), brokers.current(), FAMILIES, changes_hardware)
+
+
+def put_back_deploys() -> str | None:
+    """Send one job that puts back the netboot of nodes whose deploy was aborted or died."""
+    behind = {deploy.node for deploy in rain_records.left_behind()}
+    known = behind & set(site.current().all_nodes)
+    return rain_actors.put_back.send(nodes.fold(known)).message_id if known else None
 
 
 def prune_jobs() -> None:

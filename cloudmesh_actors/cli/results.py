@@ -55,7 +55,11 @@ def partial(job: Job, unread: Sequence[Mapping[str, Any]] = ()) -> list[Mapping[
 
 def show(actor: str, result: Any) -> None:
     """Print a result for people: a table for what we know, JSON for the rest."""
-    if is_per_node(result):
+    if actor.startswith("rain.") and result:
+        from cloudmesh_actors.cli import rainviews
+
+        output.show(*rainviews.VIEWS.get(actor, rackviews.outcomes)(result))
+    elif is_per_node(result):
         output.show(*rackviews.view(actor, result))
     elif is_per_server(result):
         from cloudmesh_actors.cli import pbsviews

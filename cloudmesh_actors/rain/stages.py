@@ -35,7 +35,7 @@ TEXTS: dict[Stage, str] = {
     Stage.INSTALLING: "its installer has begun",
     Stage.INSTALLED: "its installer has ended, netboot is off",
     Stage.PUTTING_BACK: "it failed; netboot is being put back",
-    Stage.FAILED: "it failed; netboot is off",
+    Stage.FAILED: "it failed",
 }
 
 #: Which stage may follow which.
