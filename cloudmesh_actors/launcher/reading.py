@@ -57,7 +57,8 @@ def read(content: bytes, file: Path, of: Site | None) -> tuple[Recipe, Report]:
         of: the site whose recipe it is; None for one that comes with the library and has no files beside it.
     """
     report = Report(file)
-    fields = RecipeFields(parse(content, file, report.errors), "", 1, report, KEYS)
+    keys = parse(content, file, report.errors, "keys such as 'label:'")
+    fields = RecipeFields(keys, "", 1, report, KEYS)
     fields.require("label", "script")
     name = fields.text("name") or PurePosixPath(file.name).stem
     fields.check_recipe_name(name)

@@ -69,7 +69,9 @@ class Table:
 Value = Scalar | Listing | Table
 
 
-def parse(content: bytes, file: Path, mistakes: list[SiteError]) -> Table:
+def parse(
+    content: bytes, file: Path, mistakes: list[SiteError], such_as: str = "sections such as 'clusters:'"
+) -> Table:
     """The mapping that the file consists of; SiteErrors that reading can go on after are added to `mistakes`.
 
     Raises SiteError for anything that is no YAML mapping.
@@ -84,7 +86,7 @@ def parse(content: bytes, file: Path, mistakes: list[SiteError]) -> Table:
     except yaml.reader.ReaderError as error:
         raise SiteError(f"is no text file: {error.reason}", file=file) from None
     if not isinstance(value, Table):
-        raise SiteError("has to consist of sections such as 'clusters:'", file=file, line=value.line)
+        raise SiteError(f"has to consist of {such_as}", file=file, line=value.line)
     return value
 
 
