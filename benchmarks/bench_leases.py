@@ -6,7 +6,8 @@ In a round both try to take every node; then each in turn is stopped with all th
 one, until the other has taken it over and acted; then it wakes, and acts as if nothing had happened. A trial is one
 lease that was held by a process that stood still. Nodes record each command with its fence, in the order of arrival.
 
-Then what taking, checking and giving back costs, in one process that is alone.
+Then what taking, checking and giving back costs, in one process that is alone; and the window that is left: from the
+moment up to which a check tells the truth, to its return.
 """
 
 from __future__ import annotations
@@ -65,6 +66,23 @@ def costs(store: Store) -> dict[str, float]:
     return {name: median_ms(call) for name, call in calls.items()}
 
 
+def window_us(store: Store) -> tuple[float, float]:
+    """From the clock's last look within a check to its return, in microseconds: median, and longest."""
+    looks: list[float] = []
+
+    def clock() -> float:
+        looks.append(time.perf_counter())
+        return looks[-1]
+
+    leases = Leases(store, clock=clock)
+    lease = leases.take(["i001"], Claimant("alone"), 600.0, "bench")["i001"]
+    windows = []
+    for _ in range(COSTS):
+        leases.check(lease)
+        windows.append((time.perf_counter() - looks[-1]) * 1e6)
+    return statistics.median(windows), max(windows)
+
+
 def median_ms(call: Callable[[], object]) -> float:
     took = []
     for _ in range(COSTS):
@@ -74,7 +92,9 @@ def median_ms(call: Callable[[], object]) -> float:
     return statistics.median(took) * 1000
 
 
-def report(kind: str, tally: Tally, seconds: float, cost: dict[str, float], ttl: float) -> None:
+def report(
+    kind: str, tally: Tally, seconds: float, cost: dict[str, float], window: tuple[float, float], ttl: float
+) -> None:
     print(
         f"\n{kind}: {tally.races:,} races, {tally.paused:,} leases held by a process that stood still, {seconds:.0f} s"
     )
@@ -84,7 +104,11 @@ def report(kind: str, tally: Tally, seconds: float, cost: dict[str, float], ttl:
     print(f"  the stale holder was refused {tally.stale_refused:,}, acted {tally.stale_acted:,}")
     print(f"  commands that arrived {tally.commands:,}, after one with a higher fence {len(tally.out_of_order):,}")
     print(f"  good holders refused {tally.good_refused:,}; stopped inside a transaction {tally.stuck_in_the_store:,}")
+
+
+def report_costs(cost: dict[str, float], window: tuple[float, float]) -> None:
     print("  " + ", ".join(f"{name} {ms:.2f} ms" for name, ms in cost.items()))
+    print(f"  window after a check {window[0]:.0f} us, the longest of {COSTS:,} {window[1]:.0f} us")
 
 
 def main() -> int:
@@ -101,7 +125,8 @@ def main() -> int:
             store = Store(url, check_schema=False)
             store.upgrade()
             tally, seconds = contest(url, Path(folder), args)
-            report(kind, tally, seconds, costs(store), args.ttl)
+            report(kind, tally, seconds, args.ttl)
+            report_costs(costs(store), window_us(store))
             store.close()
             safe = safe and tally.is_safe
     return 0 if safe else 1
