@@ -108,6 +108,7 @@ class Deployment:
         self._name = ""
         self._read = 0
         self._written_at = clock()
+        self._unwritten = False
 
     def carry_out(self) -> None:
         """Start the script, or find the one from before, and follow it to its end.
@@ -223,11 +224,12 @@ class Deployment:
         if seen.output:
             self._read += len(seen.output)
             self._printout.take(seen.output)
+            self._unwritten = True
         if seen.tail:
             self._printout.leave_out()
             self._printout.take(seen.tail)
-        if seen.output and not seen.over and self._clock() - self._written_at >= WRITE_EVERY_S:
-            self._written_at = self._clock()
+        if self._unwritten and not seen.over and self._clock() - self._written_at >= WRITE_EVERY_S:
+            self._written_at, self._unwritten = self._clock(), False
             self._notes.printed(self._printout.text())
         return bool(seen.output)
 
