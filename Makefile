@@ -110,6 +110,10 @@ lock: ## pin the newest packages that setup.cfg allows (needs uv)
 bench-%: $(READY_FOR_TESTS) $(READY_FOR_COBBLER) ## run one benchmark: benchmarks/bench_NAME.py
 	@$(BIN)/python benchmarks/bench_$*.py
 
+.PHONY: chaos
+chaos: $(READY_FOR_TESTS) ## break everything while jobs run, count what is lost or doubled; CHAOS="--short" for a quick look
+	@PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m chaos $(CHAOS)
+
 .PHONY: help
 help: ## show this
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z%-]+:.*## / { sub("%", "NAME", $$1); printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import sqlite3
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from chaos.world import World, say
 
 #: Younger than this, in seconds, a worker counts as failing when it dies; after a few times supervisord gives up.
 YOUNG_S = 11.0
+
+#: Wait before workers are looked at again, when none may be hit now, in seconds.
+LOOK_S = 0.5
 
 
 class Harm(threading.Thread):
@@ -52,36 +55,42 @@ class Harm(threading.Thread):
 
 
 class Signals(Harm):
-    """Sends a signal to workers at random, young ones too, but not so often that supervisord gives them up."""
+    """Sends signals to workers at random, young ones too, but not so often that supervisord gives them up.
 
-    def __init__(self, world: World, rng: random.Random, times: int, every_s: float, number: signal.Signals) -> None:
+    Args:
+        numbers: the signals, in turns.
+        young: how often in a row a worker may be hit that has just begun.
+    """
+
+    def __init__(
+        self, world: World, rng: random.Random, times: int, every_s: float, *numbers: signal.Signals, young: int = 1
+    ) -> None:
         super().__init__(world, rng, times, every_s)
-        self.number = number
         self.took: list[float] = []
-        self._young: set[str] = set()
+        self._numbers, self._most_young = numbers, young
+        self._young: Counter[str] = Counter()
 
     def do(self) -> None:
-        now = time.time()
         struck = {hit.pid for hit in self.hits}
-        running = {name: worker for name, worker in self.world.workers().items() if worker[1] not in struck}
-        old = {name: now - started > YOUNG_S and state == "RUNNING" for name, (state, _, started) in running.items()}
-        may = [name for name in running if old[name] or (self.may_be_young() and name not in self._young)]
+        running = {name: worker for name, worker in self.world.workers().items() if worker.pid not in struck}
+        old = {name for name, worker in running.items() if worker.state == "RUNNING" and worker.age > YOUNG_S}
+        number = self._numbers[len(self.hits) % len(self._numbers)]
+        may = [name for name in running if name in old or self._young[name] < self._most_young]
+        if number is signal.SIGTERM:  # Python itself, before it has read our first line, ends at once
+            may = [name for name in may if self.world.has_begun(name, running[name].pid)]
         if not may:
-            time.sleep(0.5)
+            self._over.wait(LOOK_S)
             return
         name = self.rng.choice(sorted(may))
-        self._young.discard(name) if old[name] else self._young.add(name)
-        self.hit(name, running[name][1])
+        self._young[name] = 0 if name in old else self._young[name] + 1
+        self.hit(name, running[name].pid, number)
 
-    def may_be_young(self) -> bool:
-        return self.number is signal.SIGKILL and self.rng.random() < 0.3
-
-    def hit(self, name: str, pid: int) -> None:
+    def hit(self, name: str, pid: int, number: signal.Signals) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            self.hits.append(Hit(name, pid, time.time()))
-            process.send_signal(self.number)
-            if self.number is signal.SIGTERM:
+            self.hits.append(Hit(name, pid, time.time(), number.name))
+            process.send_signal(number)
+            if number is signal.SIGTERM:
                 threading.Thread(target=self._time, args=(process, time.monotonic())).start()
 
     def _time(self, process: psutil.Process, began: float) -> None:
@@ -95,7 +104,7 @@ class Restarts(Harm):
 
     def do(self) -> None:
         server, how = self.world.server, self.rng.choice(["stop", "kill"])
-        self.hits.append(Hit("broker", 0, time.time()))
+        self.hits.append(Hit("broker", 0, time.time(), how))
         getattr(server, how)()
         self._over.wait(self.rng.uniform(0, 2))
         server.start()
@@ -113,7 +122,7 @@ class Away(Harm):
         began = time.time()
         with getattr(self, f"_{self.what}")():
             time.sleep(self.seconds)
-        self.hits.append(Hit(self.what, 0, began))
+        self.hits.append(Hit(self.what, 0, began, "away"))
         say(f"{self.what}: over")
 
     @contextlib.contextmanager
@@ -156,8 +165,3 @@ def locked(database: Path) -> Iterator[None]:
         assert other.stdout.readline() == b"locked\n", f"{sqlite3.sqlite_version} could not lock {database}"
         yield
         other.stdin.close()
-
-
-def is_mine(pid: int) -> bool:
-    """Whether a process is this user's."""
-    return psutil.Process(pid).uids().real == os.getuid()

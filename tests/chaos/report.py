@@ -23,9 +23,9 @@ NONE = "-"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 COLUMNS = (
-    "what is broken", "on", "messages / harm", "lost", "doubled", "left running", "set aside", "orphans, stale pids",
+    "what is broken", "on", "messages / harm", "lost", "doubled", "left running, set aside", "orphans, stale pids",
     "refused to senders", "outage said, lines a worker", "work goes on after, s: median, p95, most",
-    "worker back after, s: median, most", "", "seed", "date", "load",
+    "worker back after, s: median, most", "besides", "seed, date, load",
 )  # fmt: skip
 
 
@@ -36,19 +36,18 @@ def row(found: Found) -> list[str]:
     again = f"plain tasks run twice: {found.twice}" if found.twice else ""
     slow = f"longest `send()` {found.longest_send:.1f} s" if found.longest_send >= 1 else ""
     return [
-        SCENARIOS[found.scenario].title, on, found.counts, f"{found.lost}", f"{found.doubled}", f"{found.left}",
-        f"{found.set_aside}", f"{found.orphans}, {found.stale}", f"{found.refused}", outage,
+        SCENARIOS[found.scenario].title, on, found.counts, f"{found.lost}", f"{found.doubled}",
+        f"{found.left}, {found.set_aside}", f"{found.orphans}, {found.stale}", f"{found.refused}", outage,
         _spread(found.back, 0.5, 0.95, 1.0), _spread(found.workers_back, 0.5, 1.0),
-        "; ".join(filter(None, (found.note, again, slow))), f"{found.seed}", time.strftime("%Y-%m-%d"),
-        f"{found.load:.0f}",
+        "; ".join(filter(None, (found.note, again, slow))),
+        f"{found.seed}, {time.strftime('%Y-%m-%d')}, {found.load:.0f}",
     ]  # fmt: skip
 
 
 def table(found: Iterable[Found]) -> str:
     """For the terminal: a block for each scenario."""
     return "\n\n".join(
-        "\n".join(f"{name or 'besides':>42}: {cell}" for name, cell in zip(COLUMNS, row(one), strict=True) if cell)
-        for one in found
+        "\n".join(f"{name:>42}: {cell}" for name, cell in zip(COLUMNS, row(one), strict=True) if cell) for one in found
     )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from signal import SIGKILL, SIGTERM
+
+from brokers import Server
 
 from chaos import memory
 from chaos.harm import Away, Harm, Restarts, Signals
@@ -105,18 +108,23 @@ class Scenario:
 
 
 def kills(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [Signals(world, rng, times, lasts_s / max(1, times), signal.SIGKILL)]
+    return [Signals(world, rng, times, lasts_s / max(1, times), SIGKILL)]
 
 
 def restarts(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [
-        Restarts(world, rng, times, max(1.0, lasts_s / max(1, times) - 3)),
-        Signals(world, rng, times, lasts_s / max(1, times), signal.SIGKILL),
-    ]
+    every_s = lasts_s / max(1, times)
+    return [Restarts(world, rng, times, max(1.0, every_s - 3)), Signals(world, rng, times, every_s, SIGKILL)]
 
 
 def terms(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [Signals(world, rng, times, lasts_s / max(1, times), signal.SIGTERM)]
+    return [Signals(world, rng, times, lasts_s / max(1, times), SIGTERM)]
+
+
+def a_bit_of_all(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
+    return [
+        Restarts(world, rng, 1, lasts_s / 2),
+        Signals(world, rng, times, lasts_s / max(1, times), SIGKILL, SIGTERM, young=2),
+    ]
 
 
 def broker_away(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
@@ -145,16 +153,22 @@ SCENARIOS = {
     "sigterm": Scenario(
         "SIGTERM to workers under load", 10_000, 45, terms, 100, mix={**MIX, "long": 4}, settings={"GRACE": "3"}
     ),
+    "short": Scenario("a bit of all", 300, 40, a_bit_of_all, 6, workers=3),
     "memory": Scenario("nothing; memory is watched", 200_000, 1, kills, 0, workers=2, measures_memory=True),
 }
 
 
-def run(name: str, scenario: Scenario, broker: str, seed: int, log_dir: Path | None = None) -> Found:
+def run(name: str, scenario: Scenario, broker: str | Server, seed: int, log_dir: Path | None = None) -> Found:
     """Run a scenario on a broker. What does not hold is in `Found.wrong`."""
     rng = random.Random(f"{seed}-{name}-{broker}")
-    found = Found(name, broker, "PostgreSQL" if scenario.postgresql else "SQLite", seed)
+    found = Found(
+        name,
+        broker if isinstance(broker, str) else type(broker).__name__,
+        "PostgreSQL" if scenario.postgresql else "SQLite",
+        seed,
+    )
     began = time.monotonic()
-    say(f"{name} on {broker}: {scenario.messages} messages, {scenario.times or scenario.outages} times, seed {seed}")
+    say(f"{name} on {broker}: {scenario.messages} messages, seed {seed}")
     with world(
         broker, workers=scenario.workers, postgresql=scenario.postgresql, log_dir=log_dir, **scenario.settings
     ) as it:
@@ -223,7 +237,7 @@ def _watch(it: World, sender: Sender, harms: list[Harm], scenario: Scenario) -> 
 def _count(it: World, sender: Sender, harms: list[Harm], scenario: Scenario, found: Found) -> None:
     told, steps = it.told(), it.steps()
     hits = [hit for harm in harms for hit in harm.hits]
-    killed = [hit for harm in harms if isinstance(harm, Signals) and harm.number is signal.SIGKILL for hit in harm.hits]
+    killed = [hit for hit in hits if hit.how == "SIGKILL"]
     found.taken, found.refused, found.unclear = len(sender.taken), len(sender.refused), sender.unclear.total()
     lost = told.lost(sender.taken)
     found.lost = len(lost)
@@ -234,7 +248,7 @@ def _count(it: World, sender: Sender, harms: list[Harm], scenario: Scenario, fou
     found.failed = sum(n for (state, kind), n in steps.items() if state == "failed")
     found.stale = len(it.stale_pid_files())
     found.back, found.workers_back = told.recoveries(killed), it.ready_at(hits)
-    found.harm = _harm(hits, scenario)
+    found.harm = _harm(hits)
     found.longest_send = sender.longest
     outages = scenario.outages or sum(hit.name == "broker" for hit in hits)
     found.said = max(it.lines(*AWAY_EVENTS).values(), default=0) / max(1, outages)
@@ -247,33 +261,30 @@ def _count(it: World, sender: Sender, harms: list[Harm], scenario: Scenario, fou
     if sender.unclear:
         say("unclear: " + "\n".join(sender.unclear))
     say(f"steps: {dict(steps)}; exits: {dict(it.exits())}; refused and run all the same: {len(ran_refused)}")
-    _look_at_stops(it, harms, found, steps)
+    _look_at_stops(it, harms, hits, found)
     say(f"lines of workers: {dict(it.lines(*AWAY_EVENTS))}")
 
 
-def _look_at_stops(it: World, harms: list[Harm], found: Found, steps: object) -> None:
-    for harm in harms:
-        if isinstance(harm, Signals) and harm.number is signal.SIGTERM:
-            exits = it.exits()
-            others = {how: n for how, n in exits.items() if how != "exit status 0"}
-            if others:
-                found.wrong.append(f"workers ended with {others}")
-            died = sum(it.lines("run.died").values())
-            if died:
-                found.wrong.append(f"{died} runs died in a stop")
-            again = sum(it.lines("run.handed_back").values())
-            found.note = (
-                f"{exits['exit status 0']} times exit 0, {again} runs handed back, "
-                f"stops took {max(harm.took):.1f} s at the longest"
-            )
+def _look_at_stops(it: World, harms: list[Harm], hits: list[Hit], found: Found) -> None:
+    """What became of the workers that were asked to stop: all end with 0, and none dies in a run."""
+    asked, killed = (sum(hit.how == how for hit in hits) for how in ("SIGTERM", "SIGKILL"))
+    if not asked:
+        return
+    exits = it.exits()
+    well = exits["exit status 0"]
+    if others := exits.total() - well - min(killed, exits["terminated by SIGKILL"]):
+        found.wrong.append(f"{others} of the workers that were to stop ended otherwise: {dict(exits)}")
+    if not killed and (died := it.lines("run.died").total()):
+        found.wrong.append(f"{died} runs died in a stop")
+    took = max((seconds for harm in harms if isinstance(harm, Signals) for seconds in harm.took), default=0.0)
+    handed_back = it.lines("run.handed_back").total()
+    found.note = f"{well} times exit 0, {handed_back} runs handed back, stops took {took:.1f} s at the longest"
 
 
-def _harm(hits: list[Hit], scenario: Scenario) -> str:
-    workers, broker = sum(hit.name.startswith("rack") for hit in hits), sum(hit.name == "broker" for hit in hits)
-    if scenario.outages:
-        return "1 outage"
-    parts = [f"{workers} workers" * bool(workers), f"{broker} restarts" * bool(broker)]
-    return ", ".join(part for part in parts if part)
+def _harm(hits: list[Hit]) -> str:
+    counts = Counter(hit.how for hit in hits)
+    words = {"SIGKILL": "kills", "SIGTERM": "stops", "stop": "broker stops", "kill": "broker kills", "away": "outage"}
+    return ", ".join(f"{counts[how]} {word}" for how, word in words.items() if counts[how]) or "none"
 
 
 def _judge(found: Found) -> None:

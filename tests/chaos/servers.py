@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import brokers
 import postgresql
 from brokers import Server
 from servers import require
+
+from cloudmesh_actors.store import Store
 
 BROKERS: dict[str, type[Server]] = {
     "valkey": brokers.ValkeyServer,
@@ -28,7 +31,19 @@ class PostgresqlServer(Server):
             subprocess.run(
                 command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **postgresql._user()
             )
-        super().start()
+            super().start()
+            self._make_tables()
+        else:
+            super().start()
+
+    def _make_tables(self) -> None:
+        store = Store(self.url, check_schema=False)
+        store.upgrade()
+        store.close()
+
+    def stop(self) -> None:
+        """End it with all its sessions; on SIGTERM it would wait for them."""
+        self._end(signal.SIGINT)
 
     def command(self) -> list[str]:
         as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []

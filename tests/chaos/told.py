@@ -25,6 +25,7 @@ class Hit:
     name: str
     pid: int
     at: float
+    how: str
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import brokers as servers
 import psutil
@@ -34,6 +34,14 @@ SETTLED_S = 240.0
 LOOK_S = 0.25
 
 
+class Worker(NamedTuple):
+    """A worker that runs; its age in seconds."""
+
+    state: str
+    pid: int
+    age: float
+
+
 class World:
     """A running fleet, its broker and its store."""
 
@@ -44,10 +52,15 @@ class World:
         """What the tasks have told so far."""
         return Told.read(self.folder)
 
-    def workers(self) -> dict[str, tuple[str, int, float]]:
-        """The workers that run as supervisord sees them: by name the state, process id and start."""
-        found = self.fleet.supervisor().processes()
-        return {p.name: (p.state, p.pid, p.started_at) for p in found.values() if p.name.startswith("rack") and p.pid}
+    def workers(self) -> dict[str, Worker]:
+        """The workers that run as supervisord sees them, by name."""
+        found, now = self.fleet.supervisor().processes().values(), time.time()
+        return {p.name: Worker(p.state, p.pid, now - p.started_at) for p in found if p.name[:4] == "rack" and p.pid}
+
+    def has_begun(self, name: str, pid: int) -> bool:
+        """Whether a worker's process has come so far that it has written its pid file."""
+        file = self.fleet.log_dir / f"{name}.pid"
+        return file.exists() and file.read_text().strip() == str(pid)
 
     def await_ready(self, timeout_s: float = 90.0) -> None:
         """Until all workers are ready, started anew by supervisord if need be; Raises TimeoutError."""
@@ -140,7 +153,7 @@ class World:
 
 @contextmanager
 def world(
-    broker: str,
+    broker: str | Server,
     *,
     workers: int = 6,
     threads: int = 8,
@@ -148,13 +161,18 @@ def world(
     log_dir: Path | None = None,
     **settings: object,
 ) -> Iterator[World]:
-    """A fleet that is up, in this process's environment; nothing is left of it after the block."""
+    """A fleet that is up, in this process's environment; nothing is left of it after the block.
+
+    Args:
+        broker: its kind, or one that runs.
+        log_dir: where the fleet's logs and state are, if not in a private folder.
+    """
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="cm-chaos-", dir="/tmp"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         for name in ("machines", "nodes"):
             (folder / name).mkdir()
-        server = stack.enter_context(servers.running(BROKERS[broker]))
+        server = stack.enter_context(servers.running(BROKERS[broker])) if isinstance(broker, str) else broker
         store = None
         if postgresql:
             store = stack.enter_context(servers.running(PostgresqlServer))
@@ -213,7 +231,8 @@ def _belongs(process: psutil.Process, log_dir: str) -> bool:
     if process.pid == os.getpid():
         return False
     try:
-        return process.environ().get("CLOUDMESH_LOG_DIR") == log_dir
+        of_a_fleet = not {"workers", "supervisor.supervisord"}.isdisjoint(process.cmdline())
+        return of_a_fleet and process.environ().get("CLOUDMESH_LOG_DIR") == log_dir
     except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
 
