@@ -137,6 +137,11 @@ class CobblerServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def output(self) -> str:
         return (self.root / "out").read_text(errors="replace")[-3000:]
 
