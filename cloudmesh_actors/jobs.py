@@ -25,10 +25,10 @@ import sqlalchemy as sa
 from cloudmesh_actors import runs, settings, steps, store
 from cloudmesh_actors.errors import JobAborted, JobError, JobFailed, JobTimeout, UnknownJob
 from cloudmesh_actors.runs import NodeOutcome, Run
-from cloudmesh_actors.steps import ENDED, JOB_STATE, State
+from cloudmesh_actors.steps import ENDED, JOB_STATE, Death, State
 
-__all__ = ["Job", "NodeOutcome", "Progress", "Run", "State", "abort", "counts", "current", "find", "get", "latest",
-           "node_counts", "node_outcomes", "prune", "result", "retry", "wait"]  # fmt: skip
+__all__ = ["Death", "Job", "NodeOutcome", "Progress", "Run", "State", "abort", "counts", "current", "deaths", "find",
+           "get", "latest", "node_counts", "node_outcomes", "prune", "result", "retry", "wait"]  # fmt: skip
 
 #: Waits between two looks at a job, in seconds; the last one repeats.
 LOOK_AGAIN_S = (0.005, 0.01, 0.02, 0.05, 0.1)
@@ -234,6 +234,13 @@ def node_outcomes(job_id: str) -> list[NodeOutcome]:
     )
     with store.current().read() as connection:
         return [runs.node_outcome(row) for row in connection.execute(query)]
+
+
+def deaths(job_id: str) -> list[Death]:
+    """The runs of a job, all its steps together, that ended with the death of their worker; oldest first."""
+    with store.current().read() as connection:
+        of_job = connection.scalars(sa.select(_t.id).where(_t.root_id == _resolve(connection, job_id))).all()
+        return [death for death, _ in steps.deaths_of(connection, of_job)]
 
 
 def node_counts(job_ids: Sequence[str]) -> dict[str, tuple[int, int]]:

@@ -47,9 +47,9 @@ def job_command(job_id: JobId, as_json: Json = False) -> None:
     job = jobs.get(job_id)
     outcomes = jobs.node_outcomes(job.id)
     if as_json:
-        output.as_json(jobviews.whole_object(job, outcomes))
+        output.as_json(jobviews.whole_object(job, outcomes, jobs.deaths(job.id)))
     else:
-        output.show(*jobviews.details(job, outcomes, datetime.now(UTC)))
+        output.show(*jobviews.details(job, outcomes, jobs.deaths(job.id), datetime.now(UTC)))
 
 
 def abort_command(job_id: JobId, as_json: Json = False) -> None:

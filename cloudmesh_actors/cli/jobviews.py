@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cloudmesh_actors.cli import output, rackviews
 from cloudmesh_actors.cli.nodeviews import error_lines, is_per_node
-from cloudmesh_actors.jobs import Job, NodeOutcome, State
+from cloudmesh_actors.jobs import Death, Job, NodeOutcome, State
 from cloudmesh_actors.nodes import fold
 
 #: Longer arguments and results are cut for people; --json has all.
@@ -45,7 +45,7 @@ def as_object(job: Job) -> dict[str, Any]:
     }
 
 
-def whole_object(job: Job, outcomes: Iterable[NodeOutcome]) -> dict[str, Any]:
+def whole_object(job: Job, outcomes: Iterable[NodeOutcome], deaths: Iterable[Death]) -> dict[str, Any]:
     """A job as `job ID --json` has it."""
     return {
         **as_object(job),
@@ -54,6 +54,7 @@ def whole_object(job: Job, outcomes: Iterable[NodeOutcome]) -> dict[str, Any]:
         "result": job.result,
         "traceback": job.traceback,
         "nodes": [outcome_object(outcome) for outcome in outcomes],
+        "deaths": [_death_object(death) for death in deaths],
     }
 
 
@@ -105,13 +106,25 @@ def _took(job: Job, now: datetime) -> str:
     return output.duration(((job.ended_at or now) - job.started_at).total_seconds())
 
 
-def details(job: Job, outcomes: Sequence[NodeOutcome], now: datetime) -> list[Any]:
+def _death_object(death: Death) -> dict[str, Any]:
+    return {
+        "step": death.step_id,
+        "run": death.run,
+        "worker": death.worker,
+        "started_at": output.iso(datetime.fromtimestamp(death.started_at, UTC)),
+    }
+
+
+def details(job: Job, outcomes: Sequence[NodeOutcome], deaths: Sequence[Death], now: datetime) -> list[Any]:
     """Everything about a job, for people."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in _facts(job, now):
         grid.add_row(name, value)
+    for death in deaths:
+        began = output.local(datetime.fromtimestamp(death.started_at, UTC))
+        grid.add_row("", output.text(f"run {death.run}, begun {began}, ended with the death of {death.worker}", "red"))
     parts: list[Any] = [grid, *_nodes(outcomes)]
     if is_per_node(job.result) and len(job.result) <= SHOWN_NODES:
         parts += [Text(), *rackviews.view(job.actor, [entry for entry in job.result if entry["ok"]])]

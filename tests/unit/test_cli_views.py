@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from cloudmesh_actors.cli import jobviews, nodeviews, output, rackstore, rackviews
-from cloudmesh_actors.jobs import Job, NodeOutcome, Progress, State
+from cloudmesh_actors.jobs import Death, Job, NodeOutcome, Progress, State
 from cloudmesh_actors.rack.model import Point
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -177,7 +177,11 @@ def test_a_job_is_told_with_its_nodes_folded_by_error_and_what_to_do() -> None:
     outcomes = [outcome("i001", True), outcome("i002", True), outcome("i003", None),
                 outcome("i004", False, "i004: no."), outcome("i005", False, "i005: no.")]  # fmt: skip
 
-    shown = printed(*jobviews.details(whole, outcomes, NOON))
+    deaths = [Death("step", "rack", 2, NOON.timestamp())]
+    shown = printed(*jobviews.details(whole, outcomes, deaths, NOON))
+
+    assert "run 2, begun 2026-" in shown
+    assert "ended with the death of rack" in shown
 
     assert '["i[001-004]", "off"]' in shown
     assert "\n  unit     F\n" in shown
