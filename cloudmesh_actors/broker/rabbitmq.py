@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import pika
 from dramatiq.broker import Consumer
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from dramatiq.common import current_millis, dq_name, q_name, xq_name
+from dramatiq.common import current_millis, dq_name, q_name
 from dramatiq.errors import ConnectionClosed
 from dramatiq.message import Message
 from pika.exceptions import UnroutableError
 
-from cloudmesh_actors.broker.aside import Fate, Judge, Stored
+from cloudmesh_actors.broker.aside import Judge
 from cloudmesh_actors.broker.bulk import Letter, publish_all
+from cloudmesh_actors.broker.rabbitmq_aside import sift
 from cloudmesh_actors.broker.rabbitmq_consumers import ERRORS, DelayedConsumer, TaggedConsumer
 
 #: How long a connection attempt may take, in seconds.
@@ -94,16 +94,12 @@ class ConfirmingRabbitmqBroker(RabbitmqBroker):
         """Have each message that was set aside judged; how many were dropped or requeued. Raises ConnectionClosed.
 
         It takes them without acknowledging, on a connection of its own, and gives back what is kept, in its old place.
-        A new message is confirmed before the old one is acknowledged.
+        New messages are confirmed before the old ones are acknowledged.
         """
         with self._connection_errors():
             self.declare_queue(queue, ensure=True)
-            connection = pika.BlockingConnection(parameters=self.parameters)
-            with contextlib.closing(connection):
-                channel = connection.channel()
-                channel.confirm_delivery()
-                found = _aside(channel, queue)
-                return sum(_carry_out(channel, tag, queue, judge(stored)) for tag, stored in found)
+            with contextlib.closing(pika.BlockingConnection(parameters=self.parameters)) as connection:
+                return sift(connection, queue, judge)
 
     def ping(self) -> None:
         """Raises ConnectionClosed when RabbitMQ does not answer."""
@@ -147,43 +143,26 @@ class ConfirmingRabbitmqBroker(RabbitmqBroker):
 
     @contextlib.contextmanager
     def _connection_errors(self) -> Iterator[None]:
+        self._notice_end()
         try:
             yield
         except ERRORS as error:
             del self.connection
             raise ConnectionClosed(_reason(error)) from None
 
+    def _notice_end(self) -> None:
+        """Give up a connection that was closed while it was idle: the next one is made when it is needed."""
+        if getattr(self.state, "connection", None) is not None:
+            try:
+                self.connection.process_data_events()
+            except ERRORS:
+                del self.connection
+
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         arguments: dict[str, Any] = super()._build_queue_arguments(queue_name)
         if self.quorum:
             arguments["x-queue-type"] = "quorum"
         return arguments
-
-
-def _aside(channel: Any, queue: str) -> Iterator[tuple[int, Stored]]:
-    name = xq_name(queue)
-    for _ in range(channel.queue_declare(name, passive=True).method.message_count):
-        method, properties, body = channel.basic_get(name)
-        if method is None:  # they expire, and others may take them
-            break
-        headers = properties.headers or {}
-        at = next((death["time"] for death in headers.get("x-death") or [] if "time" in death), None)
-        yield method.delivery_tag, Stored(queue, "", body, len(body), None if at is None else _seconds(at), headers)
-    channel.basic_nack(0, multiple=True, requeue=True)
-
-
-def _seconds(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _carry_out(channel: Any, tag: int, queue: str, fate: Fate | Message[Any]) -> int:
-    if fate is Fate.KEPT:
-        return 0
-    if isinstance(fate, Message):
-        properties = pika.BasicProperties(delivery_mode=2, priority=fate.options.get("broker_priority"))
-        channel.basic_publish("", queue, fate.encode(), properties, mandatory=True)
-    channel.basic_ack(tag)
-    return 1
 
 
 def _reason(error: Exception) -> Exception | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ from structlog.testing import capture_logs
 
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors.broker import rabbitmq_consumers as module
+from cloudmesh_actors.broker.aside import Fate
 from cloudmesh_actors.broker.encoder import StrictEncoder
 from cloudmesh_actors.broker.rabbitmq import ConfirmingRabbitmqBroker
 from cloudmesh_actors.broker.rabbitmq_consumers import DelayedConsumer
@@ -133,6 +135,12 @@ def test_a_consumer_that_dies_loses_none_that_it_held(delayed: ConfirmingRabbitm
     following = delayed.consume("rack.DQ", prefetch=10, timeout=50)
     assert taken(following, 1) == ["a"]
     following.close()
+
+
+def test_a_connection_that_ended_while_it_was_idle_is_made_anew(delayed: ConfirmingRabbitmqBroker) -> None:
+    for ask in (lambda: delayed.depth("rack"), delayed.ping, lambda: delayed.sift_aside("rack", lambda _: Fate.KEPT)):
+        delayed.connection._impl._transport._sock.shutdown(socket.SHUT_RDWR)
+        ask()
 
 
 def test_a_queue_that_was_deleted_is_made_again(
