@@ -9,7 +9,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+from pydantic import AfterValidator
 
 from cloudmesh_actors import fanout, jobs, leases, logs, nodes, settings, site
 from cloudmesh_actors.actor import FamilyActor, Nodes, actor
@@ -31,6 +33,16 @@ R = TypeVar("R")
 PART_OF_TIME_LIMIT = 0.8
 
 log = logs.get_logger()
+
+
+def _one_server(text: str) -> str:
+    if len(site.current().nodes(text)) > 1:
+        raise ArgumentError(f"{text} are several servers; launcher.launch has a step for each.")
+    return text
+
+
+#: An argument that is the name of a node of the site.
+OneServer = Annotated[Nodes, AfterValidator(_one_server)]
 
 
 class RecipeActor(FamilyActor[P, R]):
@@ -92,15 +104,13 @@ def launch(
 
 @_recipe_actor(max_retries=0)
 def deploy(
-    recipe: RecipeName, servers: Nodes, parameters: dict[str, Any] | None = None, wait_lease: float = 0
+    recipe: RecipeName, servers: OneServer, parameters: dict[str, Any] | None = None, wait_lease: float = 0
 ) -> dict[str, Any]:
     """Launch a recipe on one server: what `launch` sends. A script that an earlier run has started is asked for."""
     run = jobs.current()
     found = recipes.find(recipe)
     values = found.check(parameters or {})
-    server, *others = check_servers(found, servers)
-    if others:
-        raise ArgumentError(f"{servers} are several servers; launcher.launch has a step for each.")
+    [server] = check_servers(found, servers)
     step_id = run.step_id or uuid.uuid4().hex
     _deploy(Order(step_id, run.job_id, server, found, values), wait_lease)
     return {"server": server, "state": LaunchState.ACTIVE.value}
