@@ -48,6 +48,10 @@ class Groups:
         return f"{self.size} every {self.seconds:g} s"
 
 
+#: No groups.
+AT_ONCE = Groups(0, 0.0)
+
+
 class Turns:
     """Gives each who asks the time at which it may start. All jobs of a process share them: so do their circuits."""
 

@@ -32,7 +32,7 @@ def held(plan: Plan) -> Iterator[Any]:
 def _jobs(plan: Plan) -> Iterator[Any]:
     hits = plan.batch_jobs
     if hits:
-        table = output.table("batch job", "user", "cluster", last="nodes")
+        table = output.table("batch job", "user", "cluster", "nodes", last="nodes")
         for job, nodes in list(hits.items())[:SHOWN_JOBS]:
             cells = (job.id, job.owner or "?", job.cluster or "-", fold(nodes))
             table.add_row(*(output.text(cell) for cell in cells))

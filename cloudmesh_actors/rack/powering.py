@@ -24,7 +24,7 @@ from cloudmesh_actors.clients.ipmi.model import BmcClient, ChassisCommand, Power
 from cloudmesh_actors.errors import AuthenticationFailed, DeadlineExceeded, JobAborted, NodeError, OutcomeUnknown
 from cloudmesh_actors.rack.model import PowerAction
 from cloudmesh_actors.runs import Run
-from cloudmesh_actors.stagger import Turn
+from cloudmesh_actors.stagger import AT_ONCE, PowerOns, Turn, Turns
 
 #: The commands of an action, in their order.
 COMMANDS: dict[PowerAction, tuple[ChassisCommand, ...]] = {
@@ -140,7 +140,8 @@ class Powering:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._node, self._action, self._connect, self._run = node, action, connect, run
-        self._may_send, self._turn = may_send, turn
+        self._may_send = may_send
+        self._turn = turn or PowerOns(run, total=1, turns=Turns(AT_ONCE)).turn()
         self._seconds, self._clock, self._sleep = seconds, clock, sleep
         self._sent = sent_by(action, mark)
         self._in_doubt = self._sent is not None
@@ -196,11 +197,10 @@ class Powering:
         return Wait(step.command) if isinstance(step, Send) else step
 
     def _is_due(self, command: ChassisCommand) -> bool:
-        return command != "on" or self._turn is None or self._turn.has_come()
+        return command != "on" or self._turn.has_come()
 
     def _await_turn(self) -> None:
         """Outside of a conversation: a BMC ends one in which nobody speaks."""
-        assert self._turn is not None  # noqa: S101 - nothing else is not due
         try:
             self._turn.wait()
         except JobAborted as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +11,21 @@ import pytest
 from cloudmesh_actors.store import Store
 
 
+@pytest.fixture(scope="session")
+def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with all tables, to be copied: to make them takes far longer."""
+    path = tmp_path_factory.mktemp("empty") / "store.db"
+    Store(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def store_url(request: pytest.FixtureRequest, tmp_path: Path, empty_sqlite: Path) -> str:
     """The URL of a store with all tables, empty."""
     if request.param == "postgresql":
         url: str = request.getfixturevalue("postgresql_store_url")
         return url
-    Store(f"sqlite:///{tmp_path}/store.db").close()
+    shutil.copy(empty_sqlite, tmp_path / "store.db")
     return f"sqlite:///{tmp_path}/store.db"
 
 
