@@ -24,12 +24,15 @@ from cloudmesh_actors.actor import changes_hardware
 from cloudmesh_actors.broker import sweeper
 from cloudmesh_actors.errors import CloudmeshError, UnknownJob
 from cloudmesh_actors.families import FAMILIES
+from cloudmesh_actors.launcher import actors as launcher_actors
+from cloudmesh_actors.launcher import records as launcher_records
 from cloudmesh_actors.pbs import actors as pbs_actors
 from cloudmesh_actors.pbs import records as pbs_records
 from cloudmesh_actors.rack import actors, records
 from cloudmesh_actors.rain import actors as rain_actors
 from cloudmesh_actors.rain import records as rain_records
 from cloudmesh_actors.settings import Settings
+from cloudmesh_actors.web import audit
 from workers.process import guarded, leave, log, patiently, settle, watch
 from workers.signals import StopRequest
 
@@ -67,7 +70,9 @@ def chores(settings: Settings) -> list[Chore]:
         Chore("refresh batch servers", settings.pbs_interval, refresh_batch_servers),
         Chore("find lost messages", SWEEP_S, find_lost_messages, quiet=True),
         Chore("put back deploys", SWEEP_S, put_back_deploys, quiet=True),
+        Chore("settle launches", SWEEP_S, settle_launches, quiet=True),
         Chore("prune jobs", HOUR_S, prune_jobs),
+        Chore("prune audit", DAY_S, prune_audit),
         Chore("prune sensors", DAY_S, prune_sensors),
         Chore("prune batch servers", DAY_S, prune_batch_servers),
     ]
@@ -97,9 +102,20 @@ def put_back_deploys() -> str | None:
     return rain_actors.put_back.send(nodes.fold(known)).message_id if known else None
 
 
+def settle_launches() -> str | None:
+    """Send one job that ends scripts which nobody follows any more, when there are some."""
+    return launcher_actors.settle.send().message_id if launcher_records.left_alone() else None
+
+
+def prune_audit() -> None:
+    """Forget what was changed through the console long ago."""
+    audit.prune()
+
+
 def prune_jobs() -> None:
-    """Forget jobs that ended long ago."""
+    """Forget jobs and launches that ended long ago."""
     jobs.prune()
+    launcher_records.prune()
 
 
 def prune_sensors() -> None:

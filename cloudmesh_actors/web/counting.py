@@ -21,6 +21,9 @@ FRESH_S = 1.0
 #: ... unless it took so long that counting would be more than this part of the time.
 SHARE = 0.05
 
+#: A value that nobody has asked for in so many seconds is made anew while the caller waits.
+STALE_S = 15.0
+
 T = TypeVar("T")
 log = logs.get_logger()
 
@@ -35,13 +38,14 @@ class Cached(Generic[T]):
         self._made_at, self._cost = 0.0, 0.0
 
     def get(self) -> T:
-        """The value, some seconds old at most if it is asked for often."""
+        """The value, `STALE_S` seconds old at most; less if it is asked for often."""
         with self._lock:
-            if not self._value:
+            if not self._value or self._clock() - self._made_at > STALE_S + self._cost / SHARE:
                 self._refresh()
+            value = self._value[0]
         if self._is_stale() and self._making.acquire(blocking=False):
             threading.Thread(target=self._refresh_behind, daemon=True).start()
-        return self._value[0]
+        return value
 
     def forget(self) -> None:
         """Have the next caller wait for a new value: something was done that it must show."""

@@ -85,7 +85,7 @@ def _servers(wish: Wish, recipe: Recipe | None, errors: dict[str, str]) -> tuple
     try:
         return actors.check_servers(recipe, wish.node_set) if recipe else site.current().nodes(wish.node_set)
     except CloudmeshError as error:
-        errors["servers"] = _sentence(str(error))
+        errors["servers"] = str(error)
         return ()
 
 
@@ -106,6 +106,3 @@ def picture(recipe: Recipe) -> Markup:
 def _drawing(recipe: Recipe) -> Markup:
     return Markup(recipes.image_file(recipe).read_text())  # noqa: S704 - a file of this library
 
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"
