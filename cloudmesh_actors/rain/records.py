@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from cloudmesh_actors import steps, store
 from cloudmesh_actors.clients.cobbler.model import Installation
+from cloudmesh_actors.logs import redact
 from cloudmesh_actors.rain.model import Deploy
 from cloudmesh_actors.rain.stages import ENDED, Stage
 from cloudmesh_actors.steps import JOB_STATE, storable
@@ -141,7 +142,7 @@ def _outcome(deploy: Deploy) -> dict[str, Any]:
     data = {"stage": deploy.stage.value, "profile": deploy.profile}
     error = deploy.error if deploy.ended else deploy.trouble
     return {
-        "step_id": deploy.job_id, "node": deploy.node, "ok": ok, "stage": deploy.stage.value, "error": error,
+        "step_id": deploy.job_id, "node": deploy.node, "ok": ok, "stage": deploy.stage.value, "error": _clean(error),
         "error_kind": deploy.error_kind if deploy.ended else None, "data": orjson.dumps(data).decode(),
         "at": time.time(),
     }  # fmt: skip
@@ -153,9 +154,13 @@ def _outcome(deploy: Deploy) -> dict[str, Any]:
 def _row(deploy: Deploy) -> dict[str, Any]:
     row = asdict(deploy)
     before = row.pop("before")
-    texts = {name: None if row[name] is None else storable(row[name]) for name in ("trouble", "error", "profile")}
+    texts = {name: _clean(row[name]) for name in ("trouble", "error", "profile")}
     return {**row, **texts, "stage": deploy.stage.value, "before_started": before["started"],
             "before_stopped": before["stopped"]}  # fmt: skip
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else storable(redact.text(text))
 
 
 def _deploy_of(row: Any) -> Deploy:

@@ -33,7 +33,7 @@ FIRST_PROFILE = "ubuntu22-x86_64"
 OFF_S, ON_S, REBOOT_S = 0.2, 0.3, 0.5
 
 #: How long a node boots before its installer begins, and how long that takes, in seconds.
-BOOT_S, INSTALL_S = 1.0, 4.0
+BOOT_S, INSTALL_S = 0.5, 2.5
 
 #: Commands, changes of power and events that are remembered.
 KEPT = 500
