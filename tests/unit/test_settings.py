@@ -292,7 +292,10 @@ def test_the_documentation_has_every_setting_with_its_default_and_meaning_and_no
 
 def test_the_make_variables_of_the_documentation_stand_for_settings() -> None:
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `(CLOUDMESH_\w+)` \|$", DOCUMENTATION.read_text(), re.M))
-    assert set(rows) == {"SITE", "LOG_DIR", "STATE_DIR", "BROKER_URL", "STORE_URL", "WEB_HOST", "WEB_PORT"}
+    assert set(rows) == {
+        "SITE", "LOG_DIR", "STATE_DIR", "BROKER_URL", "STORE_URL", "WEB_HOST", "WEB_PORT", "WEB_TOKEN_FILE",
+        "WEB_ALLOWED_HOSTS", "WEB_READ_ONLY",
+    }  # fmt: skip
     assert set(rows.values()) <= set(coded())
     assert all(setting == f"CLOUDMESH_{name}" for name, setting in rows.items())
 
