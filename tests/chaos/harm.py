@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -22,16 +22,24 @@ from chaos.world import World, say
 #: Younger than this, in seconds, a worker counts as failing when it dies; after a few times supervisord gives up.
 YOUNG_S = 11.0
 
-#: Wait before workers are looked at again, when none may be hit now, in seconds.
-LOOK_S = 0.5
+#: How often is looked whether a hit is due, and anybody may be hit, in seconds.
+LOOK_S = 0.1
 
 
 class Harm(threading.Thread):
-    """Does something now and then until it was done often enough or is stopped. `end` raises what went wrong."""
+    """Does something so often, spread over the run; `end` raises what went wrong.
 
-    def __init__(self, world: World, rng: random.Random, times: int, every_s: float) -> None:
+    Args:
+        times: how often.
+        progress: how far the run has come, from 0 to 1.
+    """
+
+    #: The part of the run in which it strikes.
+    when = (0.03, 0.95)
+
+    def __init__(self, world: World, rng: random.Random, times: int, progress: Callable[[], float]) -> None:
         super().__init__(name=type(self).__name__)
-        self.world, self.rng, self.times, self.every_s = world, rng, times, every_s
+        self.world, self.rng, self.times, self.progress = world, rng, times, progress
         self.hits: list[Hit] = []
         self._over = threading.Event()
         self._error: BaseException | None = None
@@ -39,10 +47,16 @@ class Harm(threading.Thread):
     def do(self) -> None:
         raise NotImplementedError
 
+    def behind(self) -> float:
+        """How many hits are due and have not been made."""
+        return self.progress() * self.times - len(self.hits)
+
     def run(self) -> None:
         try:
-            while len(self.hits) < self.times and not self._over.wait(self.rng.uniform(0.5, 1.5) * self.every_s):
-                self.do()
+            dues = sorted(self.rng.uniform(*self.when) for _ in range(self.times))
+            while len(self.hits) < self.times and not self._over.wait(LOOK_S):
+                if self.progress() >= dues[len(self.hits)]:
+                    self.do()
         except BaseException as error:
             self._error = error
 
@@ -63,9 +77,15 @@ class Signals(Harm):
     """
 
     def __init__(
-        self, world: World, rng: random.Random, times: int, every_s: float, *numbers: signal.Signals, young: int = 1
+        self,
+        world: World,
+        rng: random.Random,
+        times: int,
+        progress: Callable[[], float],
+        *numbers: signal.Signals,
+        young: int = 1,
     ) -> None:
-        super().__init__(world, rng, times, every_s)
+        super().__init__(world, rng, times, progress)
         self.took: list[float] = []
         self._numbers, self._most_young = numbers, young
         self._young: Counter[str] = Counter()
@@ -78,8 +98,7 @@ class Signals(Harm):
         may = [name for name in running if name in old or self._young[name] < self._most_young]
         if number is signal.SIGTERM:  # Python itself, before it has read our first line, ends at once
             may = [name for name in may if self.world.has_begun(name, running[name].pid)]
-        if not may:
-            self._over.wait(LOOK_S)
+        if not may or not self.world.is_able():
             return
         name = self.rng.choice(sorted(may))
         self._young[name] = 0 if name in old else self._young[name] + 1
@@ -113,8 +132,12 @@ class Restarts(Harm):
 class Away(Harm):
     """For a while the broker or PostgreSQL is stopped, SQLite is locked by another process, or the disk is full."""
 
-    def __init__(self, world: World, rng: random.Random, seconds: float, what: str, after_s: float) -> None:
-        super().__init__(world, rng, 1, after_s)
+    when = (0.15, 0.25)
+
+    def __init__(
+        self, world: World, rng: random.Random, progress: Callable[[], float], what: str, seconds: float
+    ) -> None:
+        super().__init__(world, rng, 1, progress)
         self.seconds, self.what = seconds, what
 
     def do(self) -> None:

@@ -22,6 +22,12 @@ from chaos.world import World, say, world
 #: A line of progress so often, in seconds.
 PROGRESS_S = 10.0
 
+#: How far a run has come, from 0 to 1.
+Progress = Callable[[], float]
+
+#: Works that may be under way before the sender waits, and hits that may be overdue.
+UNDER_WAY, OVERDUE = 400, 3
+
 #: What a store's and a broker's outage are called in logs.
 AWAY_EVENTS = ("broker.away", "store.away")
 
@@ -59,6 +65,7 @@ class Found:
     longest_send: float = 0.0
     seconds: float = 0.0
     load: float = 0.0
+    helped: int = 0
     note: str = ""
     wrong: list[str] = field(default_factory=list)
 
@@ -87,7 +94,7 @@ class Scenario:
     title: str
     messages: int
     pace: float
-    harms: Callable[[World, random.Random, int, float], list[Harm]]
+    harms: Callable[[World, random.Random, int, Progress], list[Harm]]
     times: int = 0
     mix: dict[str, int] = field(default_factory=lambda: MIX)
     workers: int = 6
@@ -107,40 +114,36 @@ class Scenario:
         )
 
 
-def kills(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [Signals(world, rng, times, lasts_s / max(1, times), SIGKILL)]
+def kills(world: World, rng: random.Random, times: int, progress: Progress) -> list[Harm]:
+    return [Signals(world, rng, times, progress, SIGKILL)]
 
 
-def restarts(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    every_s = lasts_s / max(1, times)
-    return [Restarts(world, rng, times, max(1.0, every_s - 3)), Signals(world, rng, times, every_s, SIGKILL)]
+def restarts(world: World, rng: random.Random, times: int, progress: Progress) -> list[Harm]:
+    return [Restarts(world, rng, times, progress), Signals(world, rng, times, progress, SIGKILL)]
 
 
-def terms(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [Signals(world, rng, times, lasts_s / max(1, times), SIGTERM)]
+def terms(world: World, rng: random.Random, times: int, progress: Progress) -> list[Harm]:
+    return [Signals(world, rng, times, progress, SIGTERM)]
 
 
-def a_bit_of_all(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [
-        Restarts(world, rng, 1, lasts_s / 2),
-        Signals(world, rng, times, lasts_s / max(1, times), SIGKILL, SIGTERM, young=2),
-    ]
+def a_bit_of_all(world: World, rng: random.Random, times: int, progress: Progress) -> list[Harm]:
+    return [Restarts(world, rng, 1, progress), Signals(world, rng, times, progress, SIGKILL, SIGTERM, young=2)]
 
 
-def broker_away(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [Away(world, rng, 60, "broker", min(5.0, lasts_s / 4))]
+def broker_away(world: World, rng: random.Random, times: int, progress: Progress) -> list[Harm]:
+    return [Away(world, rng, progress, "broker", 60)]
 
 
-def store_away(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [Away(world, rng, 30, "store", min(5.0, lasts_s / 4))]
+def store_away(world: World, rng: random.Random, times: int, progress: Progress) -> list[Harm]:
+    return [Away(world, rng, progress, "store", 30)]
 
 
-def store_locked(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [Away(world, rng, 40, "store", min(5.0, lasts_s / 4))]  # SQLite itself waits for 30 s
+def store_locked(world: World, rng: random.Random, times: int, progress: Progress) -> list[Harm]:
+    return [Away(world, rng, progress, "store", 40)]  # SQLite itself waits for 30 s
 
 
-def disk_full(world: World, rng: random.Random, times: int, lasts_s: float) -> list[Harm]:
-    return [Away(world, rng, 30, "disk", min(5.0, lasts_s / 4))]
+def disk_full(world: World, rng: random.Random, times: int, progress: Progress) -> list[Harm]:
+    return [Away(world, rng, progress, "disk", 30)]
 
 
 SCENARIOS = {
@@ -185,19 +188,26 @@ def run(name: str, scenario: Scenario, broker: str | Server, seed: int, log_dir:
 
 
 def _work(it: World, scenario: Scenario, rng: random.Random, found: Found) -> None:
-    sender = Sender(works(scenario.messages, random.Random(rng.random()), scenario.mix), scenario.pace)
-    harms = scenario.harms(it, random.Random(rng.random()), scenario.times, scenario.messages / scenario.pace)
+    harms: list[Harm] = []
+
+    def room() -> bool:
+        under_way = len(sender.taken) - it.effects()
+        return under_way < UNDER_WAY and all(harm.behind() < OVERDUE for harm in harms)
+
+    to_send = works(scenario.messages, random.Random(rng.random()), scenario.mix)
+    sender = Sender(to_send, scenario.pace, room)
+    harms += scenario.harms(
+        it, random.Random(rng.random()), scenario.times, lambda: len(sender.taken) / max(1, scenario.messages)
+    )
     try:
         sender.start()
         for harm in harms:
             harm.start()
-        _watch(it, sender, harms, scenario)
+        _watch(it, sender, harms, scenario, found)
     finally:
         sender.stop()
         for harm in harms:
             harm.end()
-    if it.up_again():
-        found.note = "supervisord had given up on a worker; `up` started it again"
     it.await_ready()
     it.await_settled()
     _count(it, sender, harms, scenario, found)
@@ -224,11 +234,13 @@ def _many_jobs(it: World, scenario: Scenario, rng: random.Random, found: Found) 
     found.wrong += [f"{name} has {n} descriptors more" for name, n in more.items() if n > SPARE_DESCRIPTORS]
 
 
-def _watch(it: World, sender: Sender, harms: list[Harm], scenario: Scenario) -> None:
+def _watch(it: World, sender: Sender, harms: list[Harm], scenario: Scenario, found: Found) -> None:
     """Until all is sent and broken, telling how far it has come."""
     while sender.running() or any(harm.is_alive() for harm in harms):
         hits = sum(len(harm.hits) for harm in harms)
         say(f"{len(sender.taken)} of {scenario.messages} taken, {len(sender.refused)} refused, {hits} hits")
+        if it.up_again():
+            found.helped += 1
         until = time.monotonic() + PROGRESS_S
         while time.monotonic() < until and (sender.running() or any(harm.is_alive() for harm in harms)):
             time.sleep(0.2)

@@ -24,6 +24,9 @@ LONG_S = (0.5, 6.0)
 #: Wait before a refused work is sent again, in seconds.
 AGAIN_S = 0.5
 
+#: How long a sender waits for a fleet that does not keep up before it sends one more, in seconds.
+ROOM_S = 5.0
+
 THREADS = 2
 
 
@@ -49,6 +52,10 @@ def works(count: int, rng: random.Random, mix: dict[str, int] | None = None) -> 
 class Sender:
     """Sends each work until somebody takes it: one that was refused is sent again under another name.
 
+    Args:
+        pace: works a second.
+        room: whether the fleet keeps up; without it the sender waits, but not for ever.
+
     Attributes:
         taken: works whose `send()` returned.
         refused: works whose `send()` raised BrokerUnavailable or StoreUnavailable.
@@ -56,8 +63,14 @@ class Sender:
         longest: the longest `send()`, in seconds.
     """
 
-    def __init__(self, to_send: Iterator[Work], pace: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._works, self._pace, self._clock = to_send, pace, clock
+    def __init__(
+        self,
+        to_send: Iterator[Work],
+        pace: float,
+        room: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._works, self._pace, self._room, self._clock = to_send, pace, room, clock
         self._lock = threading.Lock()
         self._begun_at, self._next = clock(), 0
         self.taken: list[str] = []
@@ -92,7 +105,13 @@ class Sender:
             if work is None:
                 return
             self._stop.wait(max(0.0, due - self._clock()))
+            self._await_room()
             self._send(work)
+
+    def _await_room(self) -> None:
+        until = self._clock() + ROOM_S
+        while self._clock() < until and not self._room() and not self._stop.wait(0.1):
+            pass
 
     def _send(self, work: Work) -> None:
         attempt = 0

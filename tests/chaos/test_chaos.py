@@ -49,7 +49,7 @@ def test_a_work_without_an_effect_is_lost_and_one_with_two_is_doubled() -> None:
     assert it.again(works, once=False) == 1
 
 
-def test_the_time_to_recover_is_from_the_kill_to_the_next_effect_of_what_ran_there() -> None:
+def test_the_time_to_recover_is_from_the_kill_until_what_ran_there_runs_again() -> None:
     it = told(
         Line("b", "plain-1", 7, 10.0), Line("b", "plain-1", 8, 13.0), Line("e", "plain-1", 8, 14.0),  # ran at the kill
         Line("b", "plain-2", 7, 10.0), Line("e", "plain-2", 7, 10.5), Line("z", "plain-2", 7, 10.5),  # was over
@@ -57,7 +57,7 @@ def test_the_time_to_recover_is_from_the_kill_to_the_next_effect_of_what_ran_the
     )  # fmt: skip
     kill = Hit("rack", 7, 11.0, "SIGKILL")
 
-    assert sorted(it.recoveries([kill])) == [1.0, 3.0]
+    assert sorted(it.recoveries([kill])) == [1.0, 2.0]
 
 
 def test_two_at_one_node_are_found() -> None:

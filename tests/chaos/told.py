@@ -70,7 +70,7 @@ class Told:
         return [work for work, lines in self.by_work.items() if _ran(lines, hit)]
 
     def recoveries(self, hits: Iterable[Hit]) -> list[float]:
-        """Seconds from each kill to the next effect of each work that ran there; to its next run if that is all."""
+        """Seconds from each kill until each work that ran there runs again."""
         running: dict[int, list[list[Line]]] = defaultdict(list)
         for lines in self.by_work.values():
             for pid in {line.pid for line in lines}:
@@ -94,6 +94,5 @@ def _ran(lines: list[Line], hit: Hit) -> bool:
 
 
 def _next(lines: list[Line], hit: Hit) -> float | None:
-    later = [line for line in lines if line.pid != hit.pid and line.at > hit.at]
-    effects = [line.at for line in later if line.kind == "e"] or [line.at for line in later if line.kind == "b"]
-    return min(effects) - hit.at if effects else None
+    runs = [line.at for line in lines if line.pid != hit.pid and line.at > hit.at and line.kind == "b"]
+    return min(runs) - hit.at if runs else None

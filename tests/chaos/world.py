@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -45,8 +46,11 @@ class Worker(NamedTuple):
 class World:
     """A running fleet, its broker and its store."""
 
-    def __init__(self, folder: Path, server: Server, it: FleetUnderTest, store: PostgresqlServer | None) -> None:
-        self.folder, self.server, self.fleet, self.store = folder, server, it, store
+    def __init__(
+        self, folder: Path, server: Server, it: FleetUnderTest, store: PostgresqlServer | None, size: int
+    ) -> None:
+        self.folder, self.server, self.fleet, self.store, self.size = folder, server, it, store, size
+        self._counting, self._counted_to, self._effects = threading.Lock(), 0, 0
 
     def told(self) -> Told:
         """What the tasks have told so far."""
@@ -57,12 +61,37 @@ class World:
         found, now = self.fleet.supervisor().processes().values(), time.time()
         return {p.name: Worker(p.state, p.pid, now - p.started_at) for p in found if p.name[:4] == "rack" and p.pid}
 
+    def is_able(self) -> bool:
+        """Whether more than half of the workers are ready: kills that come faster than the machine can start workers
+        would only show that."""
+        from cloudmesh_actors import roster
+        from cloudmesh_actors.errors import StoreUnavailable
+
+        pids = {worker.pid for worker in self.workers().values()}
+        try:
+            ready = [row for row in roster.rows() if row.pid in pids and row.ready_at]
+        except StoreUnavailable:
+            return False
+        return len(ready) > self.size // 2
+
+    def effects(self) -> int:
+        """How many effects were told so far."""
+        path = self.folder / "told"
+        if path.exists():
+            with self._counting, path.open("rb") as file:
+                file.seek(self._counted_to)
+                new = file.read()
+                whole = new[: new.rfind(b"\n") + 1]
+                self._counted_to += len(whole)
+                self._effects += sum(line.startswith(b"e ") for line in whole.splitlines())
+        return self._effects
+
     def has_begun(self, name: str, pid: int) -> bool:
         """Whether a worker's process has come so far that it has written its pid file."""
         file = self.fleet.log_dir / f"{name}.pid"
         return file.exists() and file.read_text().strip() == str(pid)
 
-    def await_ready(self, timeout_s: float = 90.0) -> None:
+    def await_ready(self, timeout_s: float = 180.0) -> None:
         """Until all workers are ready, started anew by supervisord if need be; Raises TimeoutError."""
         wait_until(lambda: all(w.state == "ready" for w in self._status() if w.queue == "rack"), timeout_s, self.states)
 
@@ -190,7 +219,7 @@ def world(
             import chaos.actors  # noqa: F401
 
             here.up()
-            yield World(folder, server, it, store if isinstance(store, PostgresqlServer) else None)
+            yield World(folder, server, it, store if isinstance(store, PostgresqlServer) else None, workers)
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, why: Callable[[], str]) -> None:
