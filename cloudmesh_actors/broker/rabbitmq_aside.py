@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,9 @@ from cloudmesh_actors.broker.bulk import Letter, publish_all
 #: New messages that are confirmed together, before the old ones are acknowledged.
 REPLACED_AT_ONCE = 100
 
+#: How long RabbitMQ may take to put messages back, in seconds.
+RETURN_S = 10.0
+
 
 def sift(connection: BlockingConnection, queue: str, judge: Judge) -> int:
     """Have each message judged; how many were dropped or replaced. Should it break off, what is left comes back.
@@ -23,7 +27,7 @@ def sift(connection: BlockingConnection, queue: str, judge: Judge) -> int:
     Raises:
         ConnectionClosed, pika.exceptions.AMQPError, OSError: RabbitMQ does not answer.
     """
-    channel, dropped, replaced = connection.channel(), 0, 0
+    channel, dropped, replaced, kept = connection.channel(), 0, 0, 0
     waiting: list[tuple[int, Letter]] = []
     for tag, stored in _taken(channel, queue):
         fate = judge(stored)
@@ -34,19 +38,32 @@ def sift(connection: BlockingConnection, queue: str, judge: Judge) -> int:
             waiting.append((tag, Letter(queue, fate.encode(), fate.options.get("broker_priority"))))
             if len(waiting) == REPLACED_AT_ONCE:
                 replaced += _replace(connection, channel, waiting)
+        else:
+            kept += 1
     replaced += _replace(connection, channel, waiting)
     channel.basic_nack(0, multiple=True, requeue=True)
+    _await_return(connection, channel, queue, kept)
     return dropped + replaced
 
 
 def _taken(channel: Any, queue: str) -> Iterator[tuple[int, Stored]]:
-    name = xq_name(queue)
-    for _ in range(channel.queue_declare(name, passive=True).method.message_count):
-        method, properties, body = channel.basic_get(name)
+    for _ in range(_count(channel, queue)):
+        method, properties, body = channel.basic_get(xq_name(queue))
         if method is None:  # they expire, and others may take them
             return
         headers = properties.headers or {}
         yield method.delivery_tag, Stored(queue, "", body, len(body), _since(headers), headers)
+
+
+def _count(channel: Any, queue: str) -> int:
+    return int(channel.queue_declare(xq_name(queue), passive=True).method.message_count)
+
+
+def _await_return(connection: BlockingConnection, channel: Any, queue: str, kept: int) -> None:
+    """RabbitMQ puts them back when it has time, and the next look is to miss none."""
+    ends_at = time.monotonic() + RETURN_S
+    while _count(channel, queue) < kept and time.monotonic() < ends_at:  # some may expire at this very moment
+        connection.sleep(0.02)
 
 
 def _replace(connection: BlockingConnection, channel: Any, waiting: list[tuple[int, Letter]]) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dramatiq
+import hostile
 import orjson
 import pytest
 from brokers import RabbitmqServer, Server, ready
@@ -192,6 +193,20 @@ class TestSendingAgain:
         assert setaside.drop([entry]) == 1
         assert setaside.drop([entry]) == 0
         assert [each.actor for each in setaside.listing()] == ["rack.nobody"]
+
+
+def test_one_look_right_after_another_misses_none(
+    rabbitmq: RabbitmqServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine(rabbitmq.url, tmp_path / "state", monkeypatch):
+        brokers.current().depth("rack")
+        hostile.publish(rabbitmq, [body([n]) for n in range(600)], "rack.XQ")
+        wait_until(lambda: count() == 600)
+        first = setaside.listing()
+        assert [entry.id for entry in setaside.listing()] == [entry.id for entry in first]
+        assert len(setaside.requeue(first[:250]).jobs) == 250
+        assert setaside.drop(first[250:]) == 350
+        assert brokers.current().depth("rack") == (250, 0, None, 0)
 
 
 def test_a_rabbitmq_that_somebody_else_browses_keeps_the_rest(
