@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from random import Random
 
 import pytest
 import sqlalchemy as sa
@@ -179,6 +181,35 @@ class TestRunsOfOneJob:
         with pytest.raises(LeaseLost):
             held.check(first)
         assert held.release(["i001"], Claimant(MINE, "s3", 1)) == ["i001"]
+
+
+def test_many_at_once_take_sets_that_overlap_and_each_node_has_one_owner(new_store: Store) -> None:
+    owners: dict[str, str] = {}
+    trouble: list[str] = []
+
+    def work(number: int) -> int:
+        job, chance, held, won = f"job{number}", Random(number), Leases(new_store), 0
+        for _ in range(20):
+            nodes = chance.sample([f"Node-{place}" for place in range(3)] + [f"n{place}" for place in range(5)], 3)
+            try:
+                mine = take(held, job, *nodes)
+            except LeaseHeld:
+                continue
+            won += 1
+            trouble.extend(f"{node} of {owners[node]} and {job}" for node in nodes if node in owners)
+            owners.update(dict.fromkeys(nodes, job))
+            trouble.extend(lease.node for lease in held.keep((lease, 60.0) for lease in mine.values()))
+            for node in nodes:
+                del owners[node]
+            held.release(nodes, Claimant(job))
+        return won
+
+    with ThreadPoolExecutor(6) as pool:
+        won = list(pool.map(work, range(6)))
+
+    assert trouble == []
+    assert sum(won) > 0
+    assert Leases(new_store).holders()[0] == []
 
 
 class TestChecking:
