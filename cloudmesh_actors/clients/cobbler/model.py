@@ -168,7 +168,7 @@ class Cobbler(Protocol):
     def power_status(self, name: str) -> PowerState:
         """Whether a node is powered, asked of its BMC now."""
 
-    def power_statuses(self, names: Iterable[str], width: int = 32) -> dict[str, PowerState | Exception]:
+    def power_statuses(self, names: Iterable[str], width: int = 16) -> dict[str, PowerState | Exception]:
         """The power of many nodes, `width` asked at once; a NodeError in place of those that could not be asked."""
 
     def installation(self, name: str) -> Installation:

@@ -7,7 +7,9 @@ import http.client
 import os
 import ssl
 import threading
+import time
 import xmlrpc.client
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +51,17 @@ POWER_DEADLINE_S = 90.0
 #: How long a sync may take: 5.4 s with 1,000 systems. Others wait for it as long.
 SYNC_DEADLINE_S = 300.0
 
+#: Requests that begin at once, in this process: cobblerd's listen queue has five places, and breaks off what overflows.
+BEGIN_AT_ONCE = 4
+
+#: What is asked again when Cobbler breaks off, after so many seconds each time: it changes nothing, or nothing
+#: more; of `power_system` only the status is asked.
+ASK_AGAIN_S = (0.1, 0.5)
+REPEATABLE = frozenset(
+    {"extended_version", "get_item_names", "get_system", "get_distros", "get_profiles", "get_item_handle", "login",
+     "get_task_status", "get_event_log", "get_status", "modify_system", "power_system"}
+)  # fmt: skip
+
 #: What Cobbler gives for an object that does not exist, and for a value that comes from above.
 MISSING, INHERITED = "~", "<<inherit>>"
 
@@ -60,6 +73,8 @@ _NO_SUCH_EVENT = "no event with that id"
 #: Logins of this process, by server and user: Cobbler keeps each for an hour.
 _tokens: dict[tuple[str, str], str] = {}
 _tokens_guard = threading.Lock()
+
+_gates: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(BEGIN_AT_ONCE))
 
 
 class RemoteCobbler:
@@ -164,7 +179,7 @@ class RemoteCobbler:
         is_on = self._with_token("power_system", handle, "status", node=name, seconds=POWER_DEADLINE_S)
         return "on" if is_on else "off"
 
-    def power_statuses(self, names: Iterable[str], width: int = 32) -> dict[str, PowerState | Exception]:
+    def power_statuses(self, names: Iterable[str], width: int = 16) -> dict[str, PowerState | Exception]:
         """See `Cobbler`."""
         wanted = list(dict.fromkeys(names))
         with ThreadPoolExecutor(max(1, min(width, len(wanted))), thread_name_prefix="cobbler") as pool:
@@ -255,18 +270,25 @@ class RemoteCobbler:
         return token
 
     def _call(self, method: str, *args: Any, node: str = "", seconds: float | None = None, once: bool = False) -> Any:
-        """One request and its answer. `once`: a command, of which one has to know whether it arrived."""
+        """A request and its answer. `once`: a command, of which one has to know whether it arrived."""
+        for pause in ASK_AGAIN_S if method in REPEATABLE else ():
+            try:
+                return self._ask(method, args, node, seconds, once)
+            except BrokenOff:
+                time.sleep(pause)
+        return self._ask(method, args, node, seconds, once)
+
+    def _ask(self, method: str, args: tuple[Any, ...], node: str, seconds: float | None, once: bool) -> Any:
         seconds = max(self._seconds, seconds or 0.0)
-        transport = Transport(self._tls, seconds)
+        transport = Transport(self._tls, seconds, _gates[self._cobbler.url])
         proxy = xmlrpc.client.ServerProxy(self._cobbler.url, transport=transport, allow_none=True)
-        who = self._subject.of(node)
         with contextlib.closing(transport):
             try:
                 return getattr(proxy, method)(*args)
             except xmlrpc.client.Fault as fault:
                 raise self._fault(fault, node) from None
             except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError) as error:
-                trouble = _trouble(error, who, seconds)
+                trouble = _trouble(error, self._subject.of(node), seconds)
                 if once and transport.connected:
                     raise OutcomeUnknown(f"{trouble} Whether it took the command is not known.") from None
                 raise trouble from None
@@ -274,6 +296,10 @@ class RemoteCobbler:
     def _fault(self, fault: xmlrpc.client.Fault, node: str) -> Exception:
         text = str(fault.faultString)
         return _TokenUnknown() if TOKEN_UNKNOWN.search(text) else self._subject.error(text, node)
+
+
+class BrokenOff(ProtocolError):
+    """The connection ended before the answer came."""
 
 
 class _TokenUnknown(Exception):
@@ -298,7 +324,7 @@ def _trouble(error: Exception, who: str, seconds: float) -> NodeError:
             "the authority that signed it."
         )
     if isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError):
-        return ProtocolError(f"{who} broke off before it answered; was it restarted?")
+        return BrokenOff(f"{who} broke off before it answered; was it restarted?")
     if isinstance(error, OSError):
         return Unreachable(f"{who} cannot be reached: {error.strerror or error}.")
     if isinstance(error, xmlrpc.client.ProtocolError):

@@ -162,7 +162,7 @@ class SimulatedCobbler:
                 raise self._subject.error(_POWER_FAILS, name)
             return self._world.power_of(name, self._clock())
 
-    def power_statuses(self, names: Iterable[str], width: int = 32) -> dict[str, PowerState | Exception]:
+    def power_statuses(self, names: Iterable[str], width: int = 16) -> dict[str, PowerState | Exception]:
         """See `Cobbler`."""
         del width
         return {name: self._power_or_error(name) for name in names}

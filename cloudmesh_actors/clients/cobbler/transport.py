@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import threading
 import xmlrpc.client
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ class Transport(xmlrpc.client.Transport):
     Args:
         tls: the context of `https`; None for `http`.
         timeout: seconds without an answer after which `TimeoutError` is raised.
+        gate: lets only some requests begin at once: cobblerd's listen queue has five places.
     """
 
     user_agent = "cloudmesh_actors"
 
-    def __init__(self, tls: ssl.SSLContext | None, timeout: float) -> None:
+    def __init__(self, tls: ssl.SSLContext | None, timeout: float, gate: threading.Semaphore) -> None:
         super().__init__()
-        self._tls, self._timeout = tls, timeout
+        self._tls, self._timeout, self._gate = tls, timeout, gate
         self.connected = False  # from then on the server may have got the request
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
@@ -46,6 +48,11 @@ class Transport(xmlrpc.client.Transport):
         self.connected = True
         made.sock.settimeout(self._timeout)
         return made
+
+    def send_request(self, *args: Any) -> http.client.HTTPConnection:
+        """Connect and send, when it is our turn."""
+        with self._gate:
+            return super().send_request(*args)
 
     def request(self, host: Any, handler: str, request_body: Any, verbose: bool = False) -> Any:
         """Send the request once, and give the parsed answer."""
