@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chaos import report, smalldisk
 from chaos.scenarios import SCENARIOS
-from chaos.servers import BROKERS
+from chaos.servers import BROKERS, EMBEDDED
 
 
 def main(arguments: list[str]) -> int:
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
-    parser.add_argument("--broker", nargs="+", default=["valkey", "rabbitmq"], choices=[*BROKERS])
+    parser.add_argument("--broker", nargs="+", default=["valkey", "rabbitmq"], choices=[*BROKERS, EMBEDDED])
     parser.add_argument("--scenario", nargs="+", default=[*SCENARIOS], choices=[*SCENARIOS], metavar="NAME")
     parser.add_argument("--messages", type=int, help="instead of each scenario's own number")
     parser.add_argument("--kills", type=int, help="how often things break, instead of each scenario's own number")

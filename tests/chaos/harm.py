@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
+from fleets import is_alive
 
 from chaos.told import Hit
 from chaos.world import World, say
@@ -113,9 +114,26 @@ class Signals(Harm):
                 threading.Thread(target=self._time, args=(process, time.monotonic())).start()
 
     def _time(self, process: psutil.Process, began: float) -> None:
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.02)
+        await_end(process)
         self.took.append(time.monotonic() - began)
+
+
+def await_end(process: psutil.Process) -> None:
+    """Until a process has ended, be it that nobody has taken note of it."""
+    while is_alive(process):
+        time.sleep(0.02)
+
+
+def idle_stops(world: World) -> list[float]:
+    """How long workers take to stop that have nothing to do, in seconds: each is stopped once."""
+    took = []
+    for name, worker in world.workers().items():
+        if world.has_begun(name, worker.pid):
+            process, began = psutil.Process(worker.pid), time.monotonic()
+            process.terminate()
+            await_end(process)
+            took.append(time.monotonic() - began)
+    return took
 
 
 class Restarts(Harm):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from signal import SIGKILL, SIGTERM
 from brokers import Server
 
 from chaos import memory
-from chaos.harm import Away, Harm, Restarts, Signals
+from chaos.harm import Away, Harm, Restarts, Signals, idle_stops
 from chaos.sender import MIX, Sender, works
 from chaos.told import Hit, is_once
 from chaos.world import World, say, world
@@ -290,7 +291,11 @@ def _look_at_stops(it: World, harms: list[Harm], hits: list[Hit], found: Found) 
         found.wrong.append(f"{died} runs died in a stop")
     took = max((seconds for harm in harms if isinstance(harm, Signals) for seconds in harm.took), default=0.0)
     handed_back = it.lines("run.handed_back").total()
-    found.note = f"{well} times exit 0, {handed_back} runs handed back, stops took {took:.1f} s at the longest"
+    idle = statistics.median(idle_stops(it))
+    found.note = (
+        f"{well} times exit 0, {handed_back} runs handed back, stops took {took:.1f} s at the longest, "
+        f"of idle workers {idle:.1f} s"
+    )
 
 
 def _harm(hits: list[Hit]) -> str:

