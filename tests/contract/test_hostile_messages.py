@@ -83,14 +83,12 @@ def test_an_oversize_message_is_refused_where_it_is_sent(actors: Any) -> None:
     assert jobs.latest() == []
 
 
-def test_a_whole_process_lives_through_it_too(
-    main_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with engine(main_server.url, tmp_path / "state", monkeypatch) as actors:
+def test_a_whole_process_lives_through_it_too(valkey: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine(valkey.url, tmp_path / "state", monkeypatch) as actors:
         brokers.current().depth("rack")
         worker = WorkerProcess("rack", tmp_path / "log").await_ready()
-        hostile.publish(main_server, [hostile.moved(hostile.random.Random(n)) for n in range(60)])
-        hostile.publish(main_server, [os.urandom(50) for _ in range(60)])
+        hostile.publish(valkey, [hostile.moved(hostile.random.Random(n)) for n in range(60)])
+        hostile.publish(valkey, [os.urandom(50) for _ in range(60)])
         assert jobs.wait(actors.add.send(1, 2).message_id, 30).result == 3
         wait_until(lambda: brokers.current().depth("rack")[3] == 120)
         assert worker.terminate() == 0
