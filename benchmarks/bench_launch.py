@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+import psutil
 from fleets import FleetUnderTest, fleet
 
 from cloudmesh_actors import jobs, launcher
@@ -67,15 +68,24 @@ def milliseconds(question: object) -> float:
     return statistics.median(times)
 
 
+def processor_seconds(it: FleetUnderTest) -> float:
+    """What the workers have taken of the processor so far."""
+    times = [psutil.Process(it.pid(name)).cpu_times() for name in ("l1", "l2")]
+    return sum(time.user + time.system for time in times)
+
+
 def measure(it: FleetUnderTest, servers: int, rounds: int) -> None:
     """Print a line for each round."""
     it.up()
     with it.here():
         launch_all(servers)  # the workers have seen everything once
         for _ in range(rounds):
+            before = processor_seconds(it)
             first, took, share = launch_all(servers)
+            used = processor_seconds(it) - before
             shared = ", ".join(f"{worker} {count}" for worker, count in sorted(share.items(), key=str))
-            print(f"{servers} servers: first state after {first:.2f} s, all ended after {took:.1f} s; {shared}")
+            print(f"{servers} servers: first state after {first:.2f} s, all ended after {took:.1f} s; {shared}; "
+                  f"{used:.1f} s of processor in the workers")  # fmt: skip
         page, stats = milliseconds(records.launches), milliseconds(records.stats)
         print(f"a page of 50 launches: {page:.1f} ms; statistics of {servers * (rounds + 1)} launches: {stats:.1f} ms")
 

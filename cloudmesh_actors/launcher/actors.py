@@ -32,6 +32,9 @@ R = TypeVar("R")
 #: A run gives way to another after this part of its time limit.
 PART_OF_TIME_LIMIT = 0.8
 
+#: Where scripts have no effect: what is written down of them need not survive a power failure.
+SIMULATED = "simulator"
+
 log = logs.get_logger()
 
 
@@ -165,7 +168,7 @@ class _Notes:
         self._step_id = step_id
 
     def starting(self, script: str, place: str) -> None:
-        records.deploying(self._step_id, script, place)
+        records.deploying(self._step_id, script, place, durable=place != SIMULATED)
 
     def printed(self, text: str) -> None:
         try:
@@ -210,10 +213,10 @@ def _carry_out(order: Order, begun: Begun, guard: leases.Guard) -> None:
         try:
             deployment.carry_out()
         except (NodeError, JobAborted) as error:
-            _record_end(order, error, printout.text())
+            _record_end(order, error, printout.text(), durable=runner.place != SIMULATED)
             deployment.forget()
             raise
-        _record_end(order, None, printout.text())
+        _record_end(order, None, printout.text(), durable=runner.place != SIMULATED)
         deployment.forget()
 
 
@@ -229,7 +232,7 @@ def _recording(order: Order) -> Iterator[None]:
         raise
 
 
-def _record_end(order: Order, error: Exception | None, output: str | None) -> None:
+def _record_end(order: Order, error: Exception | None, output: str | None, *, durable: bool = True) -> None:
     """Record the end of a launch; the first word counts."""
     run = jobs.current()
     state = LaunchState.ACTIVE
@@ -239,7 +242,7 @@ def _record_end(order: Order, error: Exception | None, output: str | None) -> No
     elif error is not None:
         state, text, kind = LaunchState.ERROR, outcomes.sentence(error), getattr(error, "kind", "error")
     run.outcome(order.server, state is LaunchState.ACTIVE, text, kind)
-    records.end(order.step_id, state, error=text, error_kind=kind, output=output)
+    records.end(order.step_id, state, error=text, error_kind=kind, output=output, durable=durable)
 
 
 def _as_recorded(begun: Begun) -> None:

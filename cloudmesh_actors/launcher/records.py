@@ -120,9 +120,9 @@ def _begun(connection: Connection, step_id: str) -> Begun | None:
     return None if row is None else Begun(LaunchState(row[0]), *row[1:])
 
 
-def deploying(step_id: str, script: str, place: str, to: Store | None = None) -> None:
-    """Record, durably, that a script is about to be started. Call it before."""
-    with (to or store.current()).write(durable=True) as connection:
+def deploying(step_id: str, script: str, place: str, *, durable: bool = True, to: Store | None = None) -> None:
+    """Record that a script is about to be started. Call it before; not durably only for what has no effect."""
+    with (to or store.current()).write(durable=durable) as connection:
         _DEPLOYING.run(connection, step=step_id, name=script, where=place)
 
 
@@ -139,10 +139,11 @@ def end(
     error: str | None = None,
     error_kind: str | None = None,
     output: str | None = None,
+    durable: bool = True,
     to: Store | None = None,
 ) -> None:
-    """Record, durably, how a launch ended; the first word counts. Without `output`, what was recorded stays."""
-    with (to or store.current()).write(durable=True) as connection:
+    """Record how a launch ended; the first word counts. Without `output`, what was recorded stays."""
+    with (to or store.current()).write(durable=durable) as connection:
         _END.run(connection, step=step_id, to=state.value, text=error, kind=error_kind, now=time.time(), out=output)
 
 

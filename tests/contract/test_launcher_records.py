@@ -52,7 +52,7 @@ def test_a_launch_goes_from_queued_to_active(new_store: Store) -> None:
     begun = records.begin("job-i001", new_store)
     assert begun == records.Begun(LaunchState.QUEUED)
     assert states(new_store)[0] == ("i001", "running")
-    records.deploying("job-i001", "job-i001", "simulator", new_store)
+    records.deploying("job-i001", "job-i001", "simulator", to=new_store)
     records.printed("job-i001", "one\n", new_store)
     assert states(new_store)[0] == ("i001", "deploy")
     assert records.output("job-i001", new_store) == "one\n"
@@ -85,7 +85,7 @@ def test_a_second_run_finds_the_script_of_the_first(new_store: Store) -> None:
     launch(new_store, "job")
     records.begin("job-i001", new_store)
     started = records.get("job-i001", new_store)
-    records.deploying("job-i001", "its-name", "local@here", new_store)
+    records.deploying("job-i001", "its-name", "local@here", to=new_store)
 
     assert records.begin("job-i001", new_store) == records.Begun(
         LaunchState.DEPLOY, script="its-name", place="local@here"
@@ -111,7 +111,7 @@ def test_what_is_added_again_stays_as_it_is(new_store: Store) -> None:
 def test_a_launch_whose_step_ended_without_its_knowing_has_the_state_of_its_step(new_store: Store) -> None:
     launch(new_store, "job")
     records.begin("job-i002", new_store)
-    records.deploying("job-i002", "name", "simulator", new_store)
+    records.deploying("job-i002", "name", "simulator", to=new_store)
     with new_store.write() as connection:
         steps.abort(connection, "job", time.time())
         steps.end(connection, [Ended("job-i003", "job", State.FAILED, time.time(), error="set aside")])
