@@ -13,10 +13,11 @@ badly, so that a job's state can be read, and filtered by, from its root row alo
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -102,6 +103,9 @@ run_deaths = sa.Table(
     sa.Column("found_at", sa.Double, nullable=False),
 )
 
+#: Steps that are looked at in one query.
+LOOK_AHEAD = 32
+
 #: A step whose runs killed their worker this often is not run again.
 MOST_DEATHS = 3
 
@@ -183,6 +187,8 @@ class Claim(NamedTuple):
     started_at: float | None = None
 
 
+_NONE: Mapping[str, Started] = MappingProxyType({})
+
 #: What a new step has besides what is known of it.
 _NEW = {"state": State.QUEUED.value, "runs": 0, "deaths": 0, "open_steps": 0, "failed_steps": 0, "aborted_steps": 0}
 
@@ -219,6 +225,14 @@ def _abort_as_their_jobs(connection: Connection, roots: Collection[str], fresh: 
 def look(store: Store, step_id: str) -> Claim:
     """What may be done with a step, without changing anything."""
     return _claim_of(store.peek(_LOOK, step=step_id))
+
+
+def look_ahead(store: Store, step_ids: Sequence[str]) -> dict[str, Claim]:
+    """What may be done with each of up to `LOOK_AHEAD` steps, without changing anything."""
+    wanted = {f"step{number}": step_id for number, step_id in enumerate(step_ids)}
+    rows = store.peek_all(_LOOK_AHEAD, **{**_NO_STEPS, **wanted})
+    found = {row[0]: _claim_of(row[1:]) for row in rows}
+    return {step_id: found.get(step_id) or Claim(Verdict.UNKNOWN) for step_id in step_ids}
 
 
 def claim(connection: Connection, started: Started, after_run: int | None = None) -> Claim:
@@ -260,8 +274,12 @@ def start(connection: Connection, started: Iterable[Started]) -> None:
         _START.run_many(connection, rows)
 
 
-def end(connection: Connection, ended: Sequence[Ended]) -> None:
-    """Record how runs ended, each step's outcome once, and settle the counts of their jobs."""
+def end(connection: Connection, ended: Sequence[Ended], began: Mapping[str, Started] = _NONE) -> None:
+    """Record how runs ended, each step's outcome once, and settle the counts of their jobs.
+
+    Args:
+        began: starts that are not recorded yet of runs among these, by step; both are recorded in one go.
+    """
     if any(e.step_id != e.root_id or e.state is State.QUEUED for e in ended):
         lock(connection, {name for e in ended for name in (e.step_id, e.root_id)})
         ended = _heeding_aborts(connection, ended)
@@ -269,7 +287,10 @@ def end(connection: Connection, ended: Sequence[Ended]) -> None:
     if below:
         for step_id in _ended_among(connection, list(below)):
             del below[step_id]
-    _END.run_many(connection, [_end_values(e) for e in ended])
+    if whole := [e for e in ended if e.step_id in began]:
+        _RUN.run_many(connection, [_run_values(e, began[e.step_id]) for e in whole])
+    if rest := [e for e in ended if e.step_id not in began]:
+        _END.run_many(connection, [_end_values(e) for e in rest])
     by_root = defaultdict(list)
     for e in below.values():
         by_root[e.root_id].append(e)
@@ -312,6 +333,10 @@ def _end_values(e: Ended) -> dict[str, Any]:
         "kind": e.error_type, "trace": e.traceback, "due": e.due_at,
         "job_ended": e.at if final and e.step_id == e.root_id else None,
     }  # fmt: skip
+
+
+def _run_values(e: Ended, started: Started) -> dict[str, Any]:
+    return {**_end_values(e), "by": started.worker, "began": started.at}
 
 
 def _settle_root(connection: Connection, root_id: str, ended: Sequence[Ended]) -> None:
@@ -397,26 +422,23 @@ def _insertion(on_sqlite: bool) -> Prepared:
     return Prepared(new, columns=(*Queued._fields, *_NEW))
 
 
-_LOOK = Prepared(
-    sa.select(
-        steps.c.state,
-        steps.c.runs,
-        steps.c.abort_at,
-        steps.c.root_id,
-        steps.c.deaths,
-        steps.c.worker,
-        steps.c.started_at,
-    ).where(steps.c.id == sa.bindparam("step"))
+_LOOKED_AT = (steps.c.state, steps.c.runs, steps.c.abort_at, steps.c.root_id, steps.c.deaths, steps.c.worker,
+              steps.c.started_at)  # fmt: skip
+_NO_STEPS = {f"step{number}": "" for number in range(LOOK_AHEAD)}
+_LOOK_AHEAD = Prepared(
+    sa.select(steps.c.id, *_LOOKED_AT).where(sa.or_(*(steps.c.id == sa.bindparam(name) for name in _NO_STEPS)))
 )
+_LOOK = Prepared(sa.select(*_LOOKED_AT).where(steps.c.id == sa.bindparam("step")))
 # spelled out: an IN list cannot go through executemany
 _OPEN = sa.or_(steps.c.state == State.QUEUED, steps.c.state == State.RUNNING)
 _JUST_ABORTED = sa.and_(steps.c.state == State.ABORTED, steps.c.runs == 0)
+_ABORTED_AT_ONCE = "It was aborted just as it began; what it did is not recorded."
 _START = Prepared(
     sa.update(steps)
     .where(steps.c.id == sa.bindparam("step"), sa.or_(_OPEN, _JUST_ABORTED))
     .values(
         state=sa.case((_OPEN, State.RUNNING.value), else_=State.ABORTED.value),
-        error=sa.case((_OPEN, steps.c.error), else_="It was aborted just as it began; what it did is not recorded."),
+        error=sa.case((_OPEN, steps.c.error), else_=_ABORTED_AT_ONCE),
         runs=steps.c.runs + 1,
         worker=sa.bindparam("by"),
         started_at=sa.bindparam("now"),
@@ -435,5 +457,29 @@ _END = Prepared(
         error_type=sa.bindparam("kind"),
         traceback=sa.bindparam("trace"),
         due_at=sa.bindparam("due"),
+    )
+)
+
+
+def _if_open(value: Any, column: sa.Column[Any]) -> sa.Case[Any]:
+    return sa.case((_OPEN, value), else_=column)
+
+
+# _START and _END in one
+_RUN = Prepared(
+    sa.update(steps)
+    .where(steps.c.id == sa.bindparam("step"), sa.or_(_OPEN, _JUST_ABORTED))
+    .values(
+        state=_if_open(sa.bindparam("to"), steps.c.state),
+        runs=steps.c.runs + 1,
+        worker=sa.bindparam("by"),
+        started_at=sa.bindparam("began"),
+        ended_at=_if_open(sa.bindparam("ended"), steps.c.ended_at),
+        job_ended_at=_if_open(sa.bindparam("job_ended"), steps.c.job_ended_at),
+        result=_if_open(sa.bindparam("out"), steps.c.result),
+        error=sa.case((_OPEN, sa.bindparam("text")), else_=_ABORTED_AT_ONCE),
+        error_type=_if_open(sa.bindparam("kind"), steps.c.error_type),
+        traceback=_if_open(sa.bindparam("trace"), steps.c.traceback),
+        due_at=_if_open(sa.bindparam("due"), steps.c.due_at),
     )
 )

@@ -30,7 +30,7 @@ def main(name: str, options: dict[str, str]) -> None:
         brokers.be_worker(name)
         broker = brokers.current()
         broker.declare_queue("rack")
-        claims.bury_the_dead()
+        claims.bury_the_dead(broker=broker)
         broker.emit_after("process_boot")
         worker = dramatiq.Worker(
             broker, queues={"rack"}, worker_threads=int(options.get("threads", "4")), worker_timeout=100

@@ -49,7 +49,7 @@ def work(name: str, family: str, stop: StopRequest) -> None:
     brokers.be_worker(name)
     broker = import_module(f"workers.{family}").broker
     patiently(lambda: reach(broker), stop)
-    patiently(claims.bury_the_dead, stop)
+    patiently(lambda: claims.bury_the_dead(broker=broker), stop)
     settle()
     worker = start(broker, family, config)
     entry.ready()

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import dramatiq
 from dramatiq.middleware import (
@@ -66,7 +67,9 @@ class _Process:
         self.broker: Any = None
         self.recorder: Recorder | None = None
         self.worker = ""
+        self.consumer = str(uuid4())
         self.slots: Slots | None = None
+        self.tracking: Tracking | None = None
         self.store_outage = Outage("store")
 
     def get_recorder(self) -> Recorder:
@@ -78,6 +81,8 @@ class _Process:
     def forget(self, step_id: str) -> None:
         if self.slots is not None:
             self.slots.forget(step_id)
+        if self.tracking is not None:
+            self.tracking.recorded(step_id)
 
 
 _process = _Process()
@@ -107,6 +112,8 @@ def current() -> Any:
             broker = make(config.resolved_broker_url, quorum=config.quorum_queues, encoder=encoder)
             from cloudmesh_actors.actor import declare_all
 
+            if hasattr(broker, "broker_id"):  # under which it consumes; whoever finds this process dead knows it
+                broker.broker_id = _process.consumer
             declare_all(broker)
             dramatiq.set_broker(broker)
             _process.broker = broker
@@ -137,7 +144,7 @@ def be_worker(name: str) -> None:
     """Say under which name this process records its runs; where it keeps them while they run is made now."""
     _process.worker = name
     if _process.slots is None:
-        _process.slots = Slots(settings.current().state_dir / "slots", name)
+        _process.slots = Slots(settings.current().state_dir / "slots", name, _process.consumer)
 
 
 def stopping() -> None:
@@ -169,6 +176,8 @@ def make(
     broker.add_middleware(HoldingBack(broker.pauses))
     for middleware in _middleware(get_store):
         broker.add_middleware(middleware)
+        if isinstance(middleware, Tracking):
+            broker.tracking = _process.tracking = middleware
     return broker
 
 

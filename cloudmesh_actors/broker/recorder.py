@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -27,6 +27,10 @@ from cloudmesh_actors.store import Store
 
 #: Entries that may wait for a commit before worker threads have to.
 CAPACITY = 10_000
+
+#: While there is much to record, a commit waits so many seconds for more, or until so many entries wait: most of what
+#: it costs is the same for one as for a hundred. What somebody waits for is committed at once.
+GATHER_S, ENOUGH = 0.005, 128
 
 log = logs.get_logger()
 
@@ -58,7 +62,7 @@ class Recorder:
         self._waiting: list[Entry] = []
         self._changed = threading.Condition()
         self._unfinished = 0
-        self._closed = False
+        self._urgent = self._busy = self._closed = False
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -70,7 +74,8 @@ class Recorder:
                 raise RuntimeError("the recorder is closed")
             self._waiting.append(entry)
             self._unfinished += 1
-            if len(self._waiting) == 1:
+            self._urgent = self._urgent or entry.durable or entry.done is not None
+            if len(self._waiting) == 1 or self._is_enough():
                 self._changed.notify_all()
 
     def record(self, event: Queued | Started | Ended, *, durable: bool = False) -> None:
@@ -104,9 +109,15 @@ class Recorder:
     def _take(self) -> list[Entry]:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
-            batch, self._waiting = self._waiting, []
+            if self._busy:
+                self._changed.wait_for(self._is_enough, GATHER_S)
+            batch, self._waiting, self._urgent = self._waiting, [], False
+            self._busy = len(batch) > 2  # more than one run's start and end
             self._changed.notify_all()
             return batch
+
+    def _is_enough(self) -> bool:
+        return self._urgent or self._closed or len(self._waiting) >= ENOUGH
 
     def _settle(self, batch: Sequence[Entry]) -> None:
         try:
@@ -131,10 +142,13 @@ class Recorder:
         with self._store.write(durable=any(entry.durable for entry in batch)) as connection:
             if queued := [event for event in events if isinstance(event, Queued)]:
                 steps.insert(connection, self._store, queued)
-            if started := [event for event in events if isinstance(event, Started)]:
-                steps.start(connection, started)
-            if ended := [event for event in events if isinstance(event, Ended)]:
-                steps.end(connection, ended)
+            started = [event for event in events if isinstance(event, Started)]
+            ended = [event for event in events if isinstance(event, Ended)]
+            whole = _begun_and_ended_once(started, ended)
+            if apart := [event for event in started if event.step_id not in whole]:
+                steps.start(connection, apart)
+            if ended:
+                steps.end(connection, ended, whole)
 
     def _refuse(self, entry: Entry, error: Exception) -> None:
         log.error("event.not_recorded", kind=type(entry.event).__name__, exc_info=error)
@@ -143,6 +157,12 @@ class Recorder:
             entry.done.set_exception(error)
         elif isinstance(entry.event, Ended) and entry.event.error_type != _NOT_RECORDED:
             self._settle([entry._replace(event=_without_details(entry.event, error))])
+
+
+def _begun_and_ended_once(started: Sequence[Started], ended: Sequence[Ended]) -> dict[str, Started]:
+    """The starts of runs whose start and end are here; of steps that began or ended twice none, for order's sake."""
+    starts, ends = (Counter(event.step_id for event in events) for events in (started, ended))
+    return {each.step_id: each for each in started if starts[each.step_id] == ends[each.step_id] == 1}
 
 
 _NOT_RECORDED = "OutcomeNotRecorded"

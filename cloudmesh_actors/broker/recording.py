@@ -24,12 +24,13 @@ from dramatiq.message import Message
 from cloudmesh_actors import logs, runs, steps
 from cloudmesh_actors.broker.aside import Judge
 from cloudmesh_actors.broker.claims import COPY
+from cloudmesh_actors.broker.hooks import Hooks
 from cloudmesh_actors.broker.outages import Outage
 from cloudmesh_actors.broker.pauses import PausingConsumer, Watch
 from cloudmesh_actors.broker.quiet import quieten
 from cloudmesh_actors.broker.reconnecting import Reconnection
 from cloudmesh_actors.broker.recorder import Recorder
-from cloudmesh_actors.broker.settlement import RecordingConsumer, open_outbox
+from cloudmesh_actors.broker.settlement import Expecting, RecordingConsumer, open_outbox
 from cloudmesh_actors.broker.sweeper import LostStep
 from cloudmesh_actors.errors import BrokerUnavailable, StoreUnavailable
 from cloudmesh_actors.steps import Ended, Queued, State
@@ -59,6 +60,7 @@ class Recording:
     store: Callable[[], Store]
     recorder: Callable[[], Recorder]
     outage: Outage
+    tracking: Expecting
     pauses: Watch
     reconnections: defaultdict[str, Reconnection]
 
@@ -202,7 +204,7 @@ class Recording:
 
 def recording(base: type[Broker]) -> type[Any]:
     """The class of a recording broker of this kind."""
-    return type(f"Recording{base.__name__}", (Recording, base), {})
+    return type(f"Recording{base.__name__}", (Recording, Hooks, base), {})
 
 
 def unavailable(url_masked: str, error: BaseException) -> Unavailable:

@@ -209,6 +209,7 @@ class WakingRedisBroker(RedisBroker):
         self.maintenance_every_s = maintenance_every_s or MAINTENANCE_EVERY_S
         self._enqueue_script = client.register_script(_ENQUEUE)
         self._enqueue_many_script = client.register_script(_ENQUEUE_MANY)
+        self._maintain_script = client.register_script(_MAINTAIN)
         self._holdings: dict[str, Holdings] = {}
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
@@ -253,6 +254,18 @@ class WakingRedisBroker(RedisBroker):
     def holdings(self, queue: str) -> Holdings:
         """What this process holds of a queue."""
         return self._holdings.setdefault(queue, Holdings())
+
+    def hand_on(self, consumers: Sequence[str]) -> None:
+        """Give the messages of consumers that are known to be dead to others at once. Raises ConnectionClosed."""
+        with connection_errors():
+            self.client.zadd(self.key("__heartbeats__"), dict.fromkeys(consumers, 0), xx=True)
+            self.maintain()
+
+    def maintain(self) -> None:
+        """Give what dead consumers held to others, and forget what was set aside long ago. Raises redis.RedisError."""
+        arguments = [self.namespace, self.heartbeat_timeout_ms, SET_ASIDE_KEPT_MS]
+        if handed := self._maintain_script(args=arguments):
+            log.warning("messages.handed_on", count=handed, reason="a worker died")
 
     def key(self, name: str) -> str:
         """A key in this broker's namespace."""
@@ -375,7 +388,7 @@ class RedisConsumer(Consumer):
         self._script = {
             name: broker.client.register_script(text)
             for name, text in [("fetch", _FETCH), ("ack", _ACK), ("set_aside", _SET_ASIDE), ("hand_back", _HAND_BACK),
-                               ("heartbeat", _HEARTBEAT), ("maintain", _MAINTAIN)]
+                               ("heartbeat", _HEARTBEAT)]
         }  # fmt: skip
         self._list, self._bodies = broker.key(queue), broker.key(f"{queue}.msgs")
         self._acks = broker.key(f"__acks__.{broker.broker_id}.{queue}")
@@ -461,12 +474,7 @@ class RedisConsumer(Consumer):
             self._tell()
         if now >= self._maintenance_due:
             self._maintenance_due = now + self._broker.maintenance_every_s
-            self._maintain()
-
-    def _maintain(self) -> None:
-        arguments = [self._broker.namespace, self._broker.heartbeat_timeout_ms, SET_ASIDE_KEPT_MS]
-        if handed := self._script["maintain"](args=arguments):
-            log.warning("messages.handed_on", count=handed, reason="a worker died")
+            self._broker.maintain()
 
     def _fetch(self) -> None:
         keys = [self._list, self._bodies, self._acks, self._broker.key("__heartbeats__")]

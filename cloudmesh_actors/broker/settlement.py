@@ -106,10 +106,18 @@ class BatchConsumer(Protocol):
         """Set messages aside."""
 
 
+class Expecting(Protocol):
+    """Who is told which steps will soon begin."""
+
+    def fetched(self, step_id: str) -> None:
+        """A message of this step is about to come."""
+
+
 class Publisher(Protocol):
     """What the settlement asks of its broker. Both raise BrokerUnavailable."""
 
     outage: Outage
+    tracking: Expecting
 
     def publish_held(self, message: Message[Any], delay: int | None) -> None:
         """Record a message as queued unless it was, and publish it."""
@@ -138,6 +146,8 @@ class RecordingConsumer(Consumer):
         except BrokerConnectionError as error:
             self._publisher.outage.began(error)
             raise
+        if message is not None:
+            self._publisher.tracking.fetched(message.message_id)
         return message
 
     def ack(self, message: MessageProxy) -> None:

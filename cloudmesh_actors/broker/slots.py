@@ -40,11 +40,13 @@ class Dead:
     """A worker that died, and what it ran.
 
     Attributes:
+        consumer: under which name it consumed from the broker.
         over: runs that had ended and whose outcomes may not have been committed.
         blameless: its machine went down, or it was killed because it took too long to stop.
     """
 
     worker: str
+    consumer: str
     runs: tuple[Death, ...]
     over: tuple[Death, ...]
     blameless: bool
@@ -53,9 +55,9 @@ class Dead:
 class Slots:
     """This process's file. Thread-safe."""
 
-    def __init__(self, folder: Path, worker: str) -> None:
+    def __init__(self, folder: Path, worker: str, consumer: str = "-") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._worker = worker
+        self._worker, self._consumer = worker, consumer
         self.path = folder / f"{_host()}.{worker}.{os.getpid()}"
         fresh = folder / f".{self.path.name}.new"  # nobody looks at it until it is locked
         self._file = fresh.open("w+b")
@@ -101,7 +103,7 @@ class Slots:
         self._file.close()
 
     def _head(self, state: str) -> None:
-        self._write(0, f"{_boot_id()} {self._worker} {state}")
+        self._write(0, f"{_boot_id()} {self._worker} {self._consumer} {state}")
 
     def _write(self, number: int, text: str) -> None:
         self._map[number * WIDTH : (number + 1) * WIDTH] = text.encode().ljust(WIDTH - 1)[: WIDTH - 1] + b"\n"
@@ -144,15 +146,14 @@ def _lockable(file: BinaryIO) -> bool:
 
 def _read(text: str) -> Dead:
     head, *slots = text.split("\n")
-    boot_id, _, rest = head.strip().partition(" ")
-    worker, _, state = rest.partition(" ")
+    boot_id, worker, consumer, state = (*head.split(), "", "", "", "")[:4]
     runs: list[Death] = []
     over: list[Death] = []
     for slot in slots:
         with contextlib.suppress(ValueError):  # empty, or it died in the middle of writing it
             step_id, number, at, *mark = slot.split()
             (over if mark else runs).append(Death(step_id, worker, int(number), float(at)))
-    return Dead(worker, tuple(runs), tuple(over), blameless=boot_id != _boot_id() or state != "working")
+    return Dead(worker, consumer, tuple(runs), tuple(over), blameless=boot_id != _boot_id() or state != "working")
 
 
 @lru_cache(maxsize=1)

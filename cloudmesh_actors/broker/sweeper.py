@@ -87,7 +87,7 @@ def sweep(
     Raises:
         BrokerUnavailable, StoreUnavailable: what is left is found the next time.
     """
-    bury_the_dead(store)
+    bury_the_dead(store, broker=broker)
     now = clock()
     over = _end_runs_of_the_gone(store, now)
     published = failed = 0

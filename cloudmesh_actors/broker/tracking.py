@@ -67,7 +67,7 @@ class Tracking(Middleware):
         self._store, self._recorder, self._worker = store, recorder, worker
         self._counters, self._outage, self._stopping, self._clock = counters, outage, stopping, clock
         self._claims, self._slots = Claims(store, clock), slots
-        self._running: set[str] = set()
+        self._running: set[str] = set()  # until their outcomes are committed
 
     @property
     def actor_options(self) -> set[str]:
@@ -113,7 +113,6 @@ class Tracking(Middleware):
         runs.leave()
         if (slots := self._slots()) is not None:
             slots.over(run.step_id)
-        self._running.discard(run.step_id)
         structlog.contextvars.unbind_contextvars(*LOG_KEYS)
 
     def _claim(self, broker: Broker, message: MessageProxy) -> Claim:
@@ -132,6 +131,15 @@ class Tracking(Middleware):
 
     def _first(self, started: Started, durable: bool) -> Claim:
         return patiently(lambda: self._claims.first(started, durable), self._outage)
+
+    def fetched(self, step_id: str) -> None:
+        """A message of this step is about to come."""
+        self._claims.ahead.expect(step_id)
+
+    def recorded(self, step_id: str) -> None:
+        """The outcome of a run of this step is committed: from now on the store knows."""
+        self._claims.ahead.forget(step_id)
+        self._running.discard(step_id)
 
     def _skip(self, message: MessageProxy, claim: Claim) -> None:
         """What becomes of a message that may not run now."""

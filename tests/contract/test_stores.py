@@ -188,11 +188,11 @@ class TestOneStep:
         [
             ("", Verdict.UNKNOWN),
             ("i", Verdict.RUN),
-            ("is", Verdict.RUN),
+            ("is", Verdict.RUNNING),
             ("ise", Verdict.RECORDED),
             ("ia", Verdict.RECORDED),
             ("isa", Verdict.ABORTED),
-            ("isaq", Verdict.ABORTED),
+            ("isaq", Verdict.RECORDED),
             ("isaqa", Verdict.RECORDED),
         ],
     )

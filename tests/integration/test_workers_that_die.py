@@ -76,6 +76,20 @@ def test_what_a_killed_worker_had_fetched_is_done_by_another(actors: Any, worker
     assert sorted(lines(effects)) == ["begin", "begin", "end", *(f"m{n}" for n in range(9))]
 
 
+def test_a_worker_that_starts_on_its_host_gets_what_a_killed_one_held_at_once(
+    actors: Any, worker: Any, effects: str
+) -> None:
+    """Long before anybody else could tell that it is dead."""
+    never = "heartbeat_timeout_ms=600000"
+    first = worker("threads=1", "prefetch=10", never).await_ready()
+    messages = [actors.sleep.send(effects, 2), *(actors.note.send(effects, f"m{n}") for n in range(9))]
+    wait_until(lambda: lines(effects))
+    first.kill()
+
+    worker(never).await_ready()
+    assert [ended(message).state for message in messages] == [State.DONE] * 10
+
+
 def test_what_is_recorded_and_not_acknowledged_is_acknowledged_and_not_run(
     actors: Any, worker: Any, effects: str
 ) -> None:

@@ -20,7 +20,7 @@ WORKER = """
 import os, signal, sys
 from pathlib import Path
 from cloudmesh_actors.broker.slots import Slots
-slots = Slots(Path(sys.argv[1]), "rack")
+slots = Slots(Path(sys.argv[1]), "rack", "consumer-7")
 slots.begin("first", 1, 10.0)
 slots.begin("second", 2, 20.5)
 slots.begin("third", 1, 30.0)
@@ -55,7 +55,7 @@ def test_a_killed_worker_leaves_what_it_ran(tmp_path: Path) -> None:
     with found_dead(tmp_path) as [dead]:
         assert dead.runs == (Death("second", "rack", 2, 20.5),)
         assert dead.over == (Death("third", "rack", 1, 30.0),)
-        assert not dead.blameless
+        assert (dead.consumer, dead.blameless) == ("consumer-7", False)
     with found_dead(tmp_path) as again:
         assert again == []
 
