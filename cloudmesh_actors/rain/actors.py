@@ -145,7 +145,11 @@ def list_systems(name: Nodes | None = None, cobbler: str | None = None) -> list[
     `systems`, a list of names.
     """
     if name is not None:
-        return _each(name, lambda node: {"system": _converse(node, lambda it: asdict(it.system(node)))}, system=None)
+        return _each(
+            name,
+            lambda node: {"system": _converse(node, lambda it: systems.system_as_json(it.system(node)))},
+            system=None,
+        )
     return systems.each(cobbler, lambda it: {"systems": it.systems()}, systems=[])
 
 

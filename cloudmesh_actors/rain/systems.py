@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudmesh_actors import jobs, logs, site
 from cloudmesh_actors.clients.cobbler.client import connect
-from cloudmesh_actors.clients.cobbler.model import Cobbler, Interface, PowerAccess
+from cloudmesh_actors.clients.cobbler.model import Cobbler, CobblerSystem, Interface, PowerAccess
 from cloudmesh_actors.errors import ArgumentError, NodeError
 from cloudmesh_actors.site import Bmc, Site
 
@@ -73,11 +73,16 @@ class Spec:
         bmc = self.inventory.bmcs.get(node) if self.power else None
         interfaces = [interface] if interface.mac or interface.ip else []
         cobbler.add_system(node, self.profile, interfaces=interfaces, power=access(bmc), hostname=node)
-        return asdict(cobbler.system(node))
+        return system_as_json(cobbler.system(node))
 
     def _known_ip(self, node: str) -> str:
         host = self.inventory.hosts.get(node)
         return host.address if host is not None and _is_ip(host.address) else ""
+
+
+def system_as_json(system: CobblerSystem) -> dict[str, Any]:
+    """`{name, profile, netboot, hostname, power_type, power_address, interfaces: [{name, mac, ip}]}`."""
+    return {**asdict(system), "interfaces": [asdict(interface) for interface in system.interfaces]}
 
 
 def access(bmc: Bmc | None) -> PowerAccess | None:
