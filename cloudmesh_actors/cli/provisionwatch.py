@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ class Changes(waiting.Lines):
             seen = entry["state"], entry["error"] or entry["trouble"]
             if self._known.get(entry["node"]) != seen:
                 self._known[entry["node"]] = seen
-                streams.say(provisionviews.line(entry))
+                streams.write(f"{provisionviews.line(entry)}\n", sys.stderr)
 
 
 class Live:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from cloudmesh_actors.errors import NodeError
 from cloudmesh_actors.provisioner.states import ENDED, Event, State
 from cloudmesh_actors.provisioner.tasks import CommandState, PowerState, Preparation, Task
 
@@ -82,10 +83,17 @@ class Sent:
     error: str | None = None
 
 
+class InstallationFailed(NodeError):
+    """It is known that the image does not come onto the node."""
+
+    kind = "installation"
+
+
 class Driver(Protocol):
     """One conversation about one node with whoever installs it. Used in a `with` block; never by two threads at once.
 
-    Every method raises NodeErrors. `prepare`, `put_back` and `switch` change something; nothing else does.
+    Every method raises NodeErrors; InstallationFailed when it is of no use to look again. `prepare`, `put_back` and
+    `switch` change something; nothing else does.
     """
 
     def check(self) -> None:

@@ -19,7 +19,7 @@ from cloudmesh_actors.errors import (
     Refused,
     Unsupported,
 )
-from cloudmesh_actors.provisioner.model import Driver, Provisioning
+from cloudmesh_actors.provisioner.model import Driver, InstallationFailed, Provisioning
 from cloudmesh_actors.provisioner.states import Event, State
 from cloudmesh_actors.provisioner.tasks import (
     GOALS,
@@ -48,7 +48,9 @@ class Aborted(NodeError):
 
 
 #: What looking again does not mend. All else may be over the next time: a server is restarted, a BMC is busy.
-LASTING = (Aborted, AuthenticationFailed, CommandFailed, HostKeyError, NotFound, Overdue, Unsupported)
+LASTING = (
+    Aborted, AuthenticationFailed, CommandFailed, HostKeyError, InstallationFailed, NotFound, Overdue, Unsupported,
+)  # fmt: skip
 
 #: The longest wait between two steps, in seconds; leases last longer.
 LONGEST_WAIT_S = 120.0

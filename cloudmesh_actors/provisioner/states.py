@@ -1,6 +1,6 @@
 """The states of a provisioning: which there are, which event leads from one to the next, and what each means. Data.
 
-`bin/provisioner_states.py` makes the diagram of ``docs/provisioner.md`` of it.
+`bin/provisioner-states` makes a part of ``docs/provisioner.md`` of it.
 """
 
 from __future__ import annotations
@@ -84,10 +84,9 @@ def diagram() -> str:
     return "\n".join(lines)
 
 
-def tables() -> str:
-    """The states and events as Markdown tables."""
+def page() -> str:
+    """The states as the documentation shows them: the diagram, and a table of states and of events."""
     states = [f"| `{state}` | {text} |" for state, text in TEXTS.items()]
     events = [f"| {event} | {text} |" for event, text in EVENT_TEXTS.items()]
-    return "\n".join(
-        ["| state | meaning |", "|---|---|", *states, "", "| event | what happened |", "|---|---|", *events]
-    )
+    heads = ("| state | meaning |", "|---|---|"), ("| event | what happened |", "|---|---|")
+    return "\n".join(["```mermaid", diagram(), "```", "", *heads[0], *states, "", *heads[1], *events])

@@ -21,9 +21,8 @@ import orjson
 
 from cloudmesh_actors import settings
 from cloudmesh_actors.clients.ipmi.simulator import PowerFile
-from cloudmesh_actors.errors import NodeError
 from cloudmesh_actors.provisioner import drivers
-from cloudmesh_actors.provisioner.model import Progress, Sent
+from cloudmesh_actors.provisioner.model import InstallationFailed, Progress, Sent
 from cloudmesh_actors.provisioner.tasks import PowerState, Preparation
 
 #: What takes its time, each as a part of the whole provisioning.
@@ -172,7 +171,7 @@ class SimulatedDriver:
         if self._clock() < since + self._course.delay(what, self._node, world.number):
             return False
         if self._course.failure(self._node, world.number) == what:
-            raise SimulatedFailure(f"{self._node}: {FAILURES[what]}; it is told to fail now and then.")
+            raise InstallationFailed(f"{self._node}: {FAILURES[what]}; it is told to fail now and then.")
         return True
 
     @contextmanager
@@ -193,9 +192,3 @@ class SimulatedDriver:
                 draft.replace(self._file)
         finally:
             os.close(descriptor)
-
-
-class SimulatedFailure(NodeError):
-    """A simulated node was told to fail."""
-
-    kind = "simulated"

@@ -1,0 +1,291 @@
+"""Provisionings under test: jobs in a store of the test's own, workers that are killed, and nodes that boot."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from cobbler_server import PROFILES, CobblerServer, DummyNode
+from cobbler_server import USER as COBBLER_USER
+from ipmi_farm import USER, RealBmc
+
+from cloudmesh_actors import runs, settings, steps, store
+from cloudmesh_actors.provisioner import drivers, records, stepping
+from cloudmesh_actors.provisioner.model import DriverName, Provisioning
+
+#: How long anything may take on a machine that has much else to do, in seconds.
+DEADLINE_S = 90.0
+
+#: The longest wait between two looks that a test waits for.
+LONGEST_PAUSE_S = 0.05
+
+#: Workers are forked from a process that has everything imported.
+_workers = multiprocessing.get_context("forkserver")
+_workers.set_forkserver_preload(["provision_world", "cloudmesh_actors.provisioner.drivers.cobbler",
+                                 "cloudmesh_actors.provisioner.drivers.ipmi", "cloudmesh_actors.clients.ipmi.lan",
+                                 "cloudmesh_actors.clients.cobbler.remote"])  # fmt: skip
+
+
+def add_job(job_id: str) -> None:
+    """A job that has begun, as far as the store knows."""
+    numbers = dict.fromkeys(("open_steps", "failed_steps", "aborted_steps", "runs", "enqueued_at"), 0)
+    row = {"id": job_id, "root_id": job_id, "actor": stepping.ACTOR, "queue": "provisioner", "arguments": "{}"}
+    with store.current().write() as connection:
+        connection.execute(sa.insert(steps.steps).values({**numbers, **row, "state": "running"}))
+
+
+def end_job(job_id: str, state: str = "aborted") -> None:
+    """The job has ended."""
+    ended = sa.update(steps.steps).where(steps.steps.c.id == job_id).values(state=state, job_ended_at=time.time())
+    with store.current().write() as connection:
+        connection.execute(ended)
+
+
+def run_of(job_id: str, node: str, number: int = 1) -> runs.RecordedRun:
+    """A run of a step for a node, as a worker begins it."""
+    run = runs.RecordedRun(
+        store.current(), job_id=job_id, step_id=f"{job_id}/{node}", number=number, stopping=runs.StopSignal()
+    )
+    runs.enter(run)
+    return run
+
+
+def request(job_id: str, node: str, image: str, driver: DriverName | None = None, wait_lease: float = 0) -> None:
+    """What a job's first step does."""
+    add_job(job_id)
+    stepping.request(run_of(job_id, node), (node,), image, driver, wait_lease)
+
+
+def go_on(job_id: str, node: str, number: int = 1) -> Provisioning:
+    """Do all the steps that are left, as workers do, but without much waiting; gives how it ended."""
+    run = run_of(job_id, node, number)
+    end = time.monotonic() + DEADLINE_S
+    try:
+        with suppress(stepping.Failed):
+            while (wait := stepping.step(run, node)) is not None:
+                assert time.monotonic() < end, records.get(job_id, node)
+                time.sleep(min(wait, LONGEST_PAUSE_S))
+    finally:
+        runs.leave()
+    found = records.get(job_id, node)
+    assert found is not None
+    return found
+
+
+# -- workers that die
+
+
+class Points:
+    """Everything of a provisioning that may be the last thing a worker does, counted; it dies at one of them."""
+
+    def __init__(self, fatal: int | None) -> None:
+        self.passed: list[str] = []
+        self._fatal = fatal
+
+    def passing(self, what: str) -> None:
+        """Here it may die."""
+        if len(self.passed) == self._fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.passed.append(what)
+
+    def around(self, what: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Work with a point before and one after it."""
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self.passing(f"before {what}")
+            done = work(*args, **kwargs)
+            self.passing(f"after {what}")
+            return done
+
+        return wrapped
+
+    def install(self) -> None:
+        """Count every commit, and every command to the node."""
+        for name in ("change", "enter", "take_turn"):
+            setattr(records, name, self.around(f"records.{name}", getattr(records, name)))
+        connect = drivers.connect
+
+        def connected(*args: Any) -> Any:
+            driver = connect(*args)
+            for name in ("prepare", "switch", "put_back"):
+                setattr(driver, name, self.around(f"driver.{name}", getattr(driver, name)))
+            return driver
+
+        drivers.connect = connected
+
+
+def _work(environment: dict[str, str], job_id: str, node: str, number: int, fatal: int | None, told: Path) -> None:
+    os.environ.update(environment)
+    settings.reset()
+    points = Points(fatal)
+    points.install()
+    go_on(job_id, node, number)
+    told.write_text("\n".join(points.passed))
+
+
+def worker(job_id: str, node: str, number: int, fatal: int | None, told: Path) -> Any:
+    """A worker of its own that dies at one point, or writes into `told` which ones it has passed."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith("CLOUDMESH_")}
+    process = _workers.Process(target=_work, args=(environment, job_id, node, number, fatal, told))
+    process.start()
+    return process
+
+
+def points_of(job_id: str, node: str, told: Path) -> list[str]:
+    """The points that an undisturbed provisioning passes."""
+    process = worker(job_id, node, 1, None, told)
+    process.join(DEADLINE_S)
+    assert process.exitcode == 0, process.exitcode
+    return told.read_text().splitlines()
+
+
+def killed_and_resumed(job_id: str, node: str, fatal: int, told: Path) -> tuple[bool, Provisioning]:
+    """Have one worker die at a point, and another go on; whether it did die, and how it ended."""
+    first = worker(job_id, node, 1, fatal, told)
+    first.join(DEADLINE_S)
+    if first.exitcode == 0:
+        died = False
+    else:
+        assert first.exitcode == -signal.SIGKILL, first.exitcode
+        died = True
+        second = worker(job_id, node, 2, None, told)
+        second.join(DEADLINE_S)
+        assert second.exitcode == 0, second.exitcode
+    found = records.get(job_id, node)
+    assert found is not None
+    return died, found
+
+
+def killed_at(
+    nodes: Sequence[str], driver: DriverName, image: str, folder: Path, *, only: str = ""
+) -> list[tuple[str, str, Provisioning]]:
+    """Show the points on the first node, and kill the worker of each other node at one of them.
+
+    Gives point, node and end of each. `only` are words in the names of the points to take.
+    """
+    for node in nodes:
+        request(f"job-{node}", node, image, driver)
+    first, *others = nodes
+    points = points_of(f"job-{first}", first, folder / first)
+    chosen = [(number, point) for number, point in enumerate(points) if only in point]
+    assert len(chosen) <= len(others), f"{len(chosen)} points, {len(others)} nodes"
+    with ThreadPoolExecutor(4) as pool:
+        going = [
+            (point, node, pool.submit(killed_and_resumed, f"job-{node}", node, number, folder / node))
+            for (number, point), node in zip(chosen, others, strict=False)
+        ]
+        ends = [(point, node, *future.result()) for point, node, future in going]
+    assert all(died for _, _, died, _ in ends)
+    return [(point, node, it) for point, node, _, it in ends]
+
+
+# -- nodes
+
+
+#: How often a node looks at its power, in seconds.
+LOOK_EVERY_S = 0.1
+
+
+class BootedNode:
+    """The node of a real BMC: it answers on SSH once it was off and came on again."""
+
+    def __init__(self, bmc: RealBmc) -> None:
+        self.bmc = bmc
+        self.greeting = b"SSH-2.0-just-installed\r\n"
+        self._listener = socket.socket()
+        self._listener.bind((bmc.address, 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._boot, daemon=True)]
+
+    def site(self, node: str) -> tuple[str, str]:
+        """Its lines of `bmcs` and `hosts`."""
+        address = self.bmc.address
+        return (
+            f"  {node}: {{address: {address}, port: {self.bmc.port}, user: {USER}, password: {{env: CLOUDMESH_BMC}}}}",
+            f"  {node}: {{address: {address}, port: {self.port}, user: root}}",
+        )
+
+    def start(self) -> None:
+        self._threads[0].start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._listener.close()
+
+    def _boot(self) -> None:
+        while self.bmc.is_on and not self._stopping.wait(LOOK_EVERY_S):
+            pass
+        while not self.bmc.is_on and not self._stopping.wait(LOOK_EVERY_S):
+            pass
+        with suppress(OSError):  # it is stopped
+            self._listener.listen()
+            while not self._stopping.is_set():
+                connection, _ = self._listener.accept()
+                with connection:
+                    connection.sendall(self.greeting)
+
+
+@contextmanager
+def booting(machines: list[RealBmc]) -> Iterator[list[BootedNode]]:
+    """Nodes that boot when they are switched on."""
+    nodes = [BootedNode(machine) for machine in machines]
+    try:
+        for node in nodes:
+            node.start()
+        yield nodes
+    finally:
+        for node in nodes:
+            node.stop()
+
+
+@contextmanager
+def installing(nodes: Sequence[DummyNode]) -> Iterator[None]:
+    """Nodes of a Cobbler that install themselves once when they come on again, if they are to."""
+    stopping = threading.Event()
+
+    def boot(node: DummyNode) -> None:
+        while node.power == "on" and not stopping.wait(LOOK_EVERY_S):
+            pass
+        while node.power != "on" and not stopping.wait(LOOK_EVERY_S):
+            pass
+        if not stopping.is_set() and node.server.is_netboot(node.name):
+            node.install()
+
+    threads = [threading.Thread(target=boot, args=(node,)) for node in nodes]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+
+
+def cobbler_site(server: CobblerServer, nodes: Sequence[str]) -> str:
+    """A site of nodes that are provisioned by a Cobbler."""
+    secret = "{env: CLOUDMESH_COBBLER}"
+    lines = [f"  main: {{url: '{server.url}', user: {COBBLER_USER}, password: {secret}, systems: '{','.join(nodes)}'}}"]
+    provision = [f"  {name}: cobbler" for name in nodes]
+    parts = ["clusters:", f"  delta: {{nodes: '{','.join(nodes)}'}}", "cobblers:", *lines, "provision:", *provision]
+    return "\n".join([*parts, "images:", f"  hpc: {{cobbler_profile: {PROFILES[1]}}}"]) + "\n"
+
+
+def ipmi_site(nodes: dict[str, BootedNode]) -> str:
+    """A site of nodes that are provisioned through their BMCs."""
+    lines = {name: node.site(name) for name, node in nodes.items()}
+    bmcs, hosts = (list(part) for part in zip(*lines.values(), strict=True))
+    provision = [f"  {name}: ipmi" for name in nodes]
+    images = ["images:", "  hpc: {}"]
+    return "\n".join(["bmcs:", *bmcs, "hosts:", *hosts, "provision:", *provision, *images]) + "\n"
