@@ -24,6 +24,9 @@ NAME = "web"
 #: Connections that may wait to be accepted.
 BACKLOG = 512
 
+#: Seconds between looks whether uvicorn has started.
+LOOK_EVERY_S = 0.02
+
 #: How long requests may take to end after the streams were ended, in seconds.
 STOP_WITHIN_S = 3
 
@@ -43,6 +46,9 @@ def serve(config: Settings, stop: StopRequest) -> None:
     server = uvicorn.Server(configured(console))
     thread = threading.Thread(target=server.run, args=([listening],), name="uvicorn", daemon=True)
     thread.start()
+    while not server.started and not stop.wait(LOOK_EVERY_S):
+        if not thread.is_alive():
+            raise FleetError("The console did not start; the lines above say why.")
     settle()
     entry.ready()
     log.info("worker.ready", pid=os.getpid(), address=web_address(config))

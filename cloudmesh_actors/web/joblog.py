@@ -19,7 +19,7 @@ from cloudmesh_actors.times import iso
 SHOWN = 300
 
 #: Lines of one log that are looked through at most; a job that took days may have logged before that.
-LOOKED_THROUGH = 500_000
+LOOKED_THROUGH = 200_000
 
 #: A job may log a little before it is recorded as started, and after it is recorded as ended.
 MARGIN = timedelta(seconds=5)

@@ -123,7 +123,7 @@ def launched(job: Job, show: str) -> Picture:
     text = records.output(chosen.step_id) if chosen else ""
     return Picture(
         parts={
-            "launch-head": head(job, counts, LaunchState),
+            "launch-head": head(job, counts, LaunchState, len(found)),
             "launch-waiting": waiting(job, bool(found), has_workers() if not found else True),
             "launch-output": output(chosen, text),
         },

@@ -105,4 +105,3 @@ def picture(recipe: Recipe) -> Markup:
 @cache
 def _drawing(recipe: Recipe) -> Markup:
     return Markup(recipes.image_file(recipe).read_text())  # noqa: S704 - a file of this library
-
