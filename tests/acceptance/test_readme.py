@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from fleets import FleetUnderTest, fleet
+from sshd import free_port
 
 from cloudmesh_actors import settings, site
 
@@ -48,7 +49,7 @@ def commands() -> list[str]:
 
 @pytest.fixture(scope="module")
 def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetUnderTest]:
-    with fleet(tmp_path_factory.mktemp("readme") / "logs", WORKERS="rack=1 pbs=1") as it:
+    with fleet(tmp_path_factory.mktemp("readme") / "logs", WORKERS="rack=1 pbs=1", WEB_PORT=free_port()) as it:
         it.run("up")
         run(it, [str(BIN / "cm-actors"), "send", "rack.read_sensors", "i001", "--wait"])  # there is something to show
         yield it
