@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from chaos.scenarios import SCENARIOS, Found
+from chaos.found import Found
+from chaos.scenarios import SCENARIOS
 from chaos.servers import version_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"

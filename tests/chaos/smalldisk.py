@@ -9,8 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from chaos import scenarios
-from chaos.scenarios import Found, Scenario
+from chaos import running
+from chaos.found import Found
+from chaos.scenarios import Scenario
 
 SIZE = "48m"
 
@@ -22,7 +23,7 @@ class CannotMount(Exception):
 def run(name: str, scenario: Scenario, broker: str, seed: int) -> Found:
     """Run a scenario; one that wants a small disk in a process that has one. Raises CannotMount."""
     if not scenario.on_small_disk:
-        return scenarios.run(name, scenario, broker, seed)
+        return running.run(name, scenario, broker, seed)
     with tempfile.TemporaryDirectory(prefix="cm-disk-", dir="/tmp") as folder:
         outcome = Path(folder) / "found"
         disk = Path(folder) / "disk"
@@ -50,7 +51,7 @@ def _unshare() -> list[str]:
 def main(folder: Path) -> None:
     """In the namespace: run the scenario with the fleet's logs and state on the disk."""
     name, scenario, broker, seed = pickle.loads((folder / "task").read_bytes())
-    found = scenarios.run(name, scenario, broker, seed, folder / "disk" / "logs")
+    found = running.run(name, scenario, broker, seed, folder / "disk" / "logs")
     (folder / "found").write_bytes(pickle.dumps(found))
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from brokers import Server
 
-from chaos import report, scenarios
-from chaos.scenarios import SCENARIOS, Found
+from chaos import report, running
+from chaos.found import Found
+from chaos.scenarios import SCENARIOS
 from chaos.told import Hit, Line, Told
 
 SEED = random.randrange(10**6)
@@ -22,7 +23,7 @@ def test_nothing_is_lost_or_done_twice_while_workers_and_the_broker_are_killed(
     print(f"seed {SEED}")
     monkeypatch.setenv("CHAOS_HEARTBEAT_TIMEOUT_MS", "3000")
 
-    found = scenarios.run("short", SCENARIOS["short"], main_server, SEED)
+    found = running.run("short", SCENARIOS["short"], main_server, SEED)
 
     assert found.wrong == []
     assert (found.lost, found.doubled, found.left, found.orphans, found.stale) == (0, 0, 0, 0, 0)

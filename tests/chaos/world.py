@@ -106,7 +106,13 @@ class World:
 
     def up_again(self) -> bool:
         """Do what an operator does when supervisord has given up on a process; whether that was needed."""
-        if all(process.state != "FATAL" for process in self.fleet.supervisor().processes().values()):
+        from cloudmesh_actors.errors import FleetError
+
+        try:
+            states = {process.state for process in self.fleet.supervisor().processes().values()}
+        except FleetError:  # it is late with its answer
+            return False
+        if "FATAL" not in states:
             return False
         self.fleet.run("up", check=False)
         return True
