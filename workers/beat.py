@@ -28,6 +28,8 @@ from cloudmesh_actors.launcher import actors as launcher_actors
 from cloudmesh_actors.launcher import records as launcher_records
 from cloudmesh_actors.pbs import actors as pbs_actors
 from cloudmesh_actors.pbs import records as pbs_records
+from cloudmesh_actors.provisioner import actors as provisioner_actors
+from cloudmesh_actors.provisioner import records as provisioner_records
 from cloudmesh_actors.rack import actors, records
 from cloudmesh_actors.rain import actors as rain_actors
 from cloudmesh_actors.rain import records as rain_records
@@ -70,6 +72,7 @@ def chores(settings: Settings) -> list[Chore]:
         Chore("refresh batch servers", settings.pbs_interval, refresh_batch_servers),
         Chore("find lost messages", SWEEP_S, find_lost_messages, quiet=True),
         Chore("put back deploys", SWEEP_S, put_back_deploys, quiet=True),
+        Chore("put back provisionings", SWEEP_S, put_back_provisionings, quiet=True),
         Chore("settle launches", SWEEP_S, settle_launches, quiet=True),
         Chore("prune jobs", HOUR_S, prune_jobs),
         Chore("prune audit", DAY_S, prune_audit),
@@ -100,6 +103,13 @@ def put_back_deploys() -> str | None:
     behind = {deploy.node for deploy in rain_records.left_behind()}
     known = behind & set(site.current().all_nodes)
     return rain_actors.put_back.send(nodes.fold(known)).message_id if known else None
+
+
+def put_back_provisionings() -> str | None:
+    """Send one job that puts back what is armed of nodes whose provisioning was aborted or died."""
+    behind = {it.node for it in provisioner_records.left_behind()}
+    known = behind & set(site.current().all_nodes)
+    return provisioner_actors.put_back.send(nodes.fold(known)).message_id if known else None
 
 
 def settle_launches() -> str | None:
