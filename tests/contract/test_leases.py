@@ -294,8 +294,10 @@ class TestRenewing:
 
 @pytest.fixture
 def keeper(monkeypatch: pytest.MonkeyPatch) -> Keeper:
+    """One that renews often, so that no lease is lost on a slow machine."""
     keeper = Keeper()
     monkeypatch.setattr(keeping, "keeper", keeper)
+    monkeypatch.setattr(keeping, "RENEWALS", 600)
     return keeper
 
 
@@ -348,7 +350,7 @@ class TestHolding:
                 return lost
 
         of = Watched(new_store)
-        with leases.hold("i001", run=run, of=of, ttl=2.0) as one, leases.hold("i002", run=run, of=of, ttl=2.0):
+        with leases.hold("i001", run=run, of=of, ttl=120.0) as one, leases.hold("i002", run=run, of=of, ttl=120.0):
             assert threading.active_count() == began + 1
             wait_until(more)
             assert one.lease is not None
@@ -363,7 +365,7 @@ class TestHolding:
     def test_one_that_is_lost_is_logged_and_not_renewed_any_more(
         self, new_store: Store, real: Leases, keeper: Keeper
     ) -> None:
-        with capture_logs() as lines, leases.hold("i001", run=run_of(new_store, MINE), of=real, ttl=0.4):
+        with capture_logs() as lines, leases.hold("i001", run=run_of(new_store, MINE), of=real, ttl=120.0):
             leases.release(["i001"], job_id=MINE, store=new_store)
             thread = keeper._thread
             assert thread is not None
@@ -465,7 +467,7 @@ class TestAStoreThatIsAway:
 
         with (
             capture_logs() as lines,
-            leases.hold("i001", run=run_of(new_store, MINE), of=Counting(new_store), ttl=0.4) as guard,
+            leases.hold("i001", run=run_of(new_store, MINE), of=Counting(new_store), ttl=120.0) as guard,
         ):
             (tmp_path / "store.db").rename(tmp_path / "elsewhere.db")
             wait_until(more)
