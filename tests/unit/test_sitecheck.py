@@ -40,7 +40,7 @@ def test_the_built_in_site_is_sound() -> None:
             "ok",
             "site",
             "",
-            "the built-in simulated site: 176 nodes, 4 clusters, 7 racks, 176 BMCs, 1 batch server, 0 Cobblers",
+            "the built-in simulated site: 176 nodes, 4 clusters, 7 racks, 176 BMCs, 1 batch server, 1 Cobbler",
         ),
     )
 
