@@ -86,5 +86,6 @@ def _macro(template: str, name: str) -> Any:
 
 def _here(path: str) -> str:
     """The page of the menu that an address belongs to."""
+    path = path.replace("/db_reset", "/db_stats")
     known = [address for address, _ in MENU if path == address or path.startswith(f"{address}/")]
     return max(known, key=len, default="")
