@@ -193,11 +193,15 @@ def _nodes(outcomes: Sequence[NodeOutcome]) -> Iterator[Any]:
         return
     yield Text()
     good = [outcome.node for outcome in outcomes if outcome.ok]
-    open_ = [outcome.node for outcome in outcomes if outcome.ok is None]
+    open_: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.ok is None:
+            known = ", ".join(word for word in (outcome.stage, outcome.error) if word)
+            open_.setdefault(known, []).append(outcome.node)
     if good:
         yield output.text(f"ok      {fold(good)} ({len(good)})", "green")
-    if open_:
-        yield output.text(f"open    {fold(open_)} ({len(open_)})", "cyan")
+    for known, names in open_.items():
+        yield output.text(f"open    {fold(names)} ({len(names)})" + (f": {known}" if known else ""), "cyan")
     failed: list[Mapping[str, Any]] = [outcome_object(outcome) for outcome in outcomes if outcome.ok is False]
     yield from error_lines(failed, "failed  ")
 
