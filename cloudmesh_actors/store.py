@@ -51,6 +51,8 @@ BUSY_TIMEOUT_MS = 30_000
 SERVER_OPTIONS = {
     "connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
+    # a process that stands still in the middle of a transaction must not hold its locks for ever
+    "options": "-c idle_in_transaction_session_timeout=60s",
 }  # fmt: skip
 
 #: Kinds of file system, as mount(8) names them, on which SQLite's locks cannot be trusted.
@@ -96,12 +98,17 @@ class Store:
         Raises:
             StoreUnavailable: the database does not answer.
         """
+        rows = self.peek_all(statement, **parameters)
+        return rows[0] if rows else None
+
+    def peek_all(self, statement: Prepared, **parameters: Any) -> list[Any]:
+        """The rows of one statement, as `peek`. Raises StoreUnavailable."""
         with self._translated():
             if self.is_sqlite:
-                return statement.run_on(self._own_connection(), self.engine.dialect, **parameters).fetchone()
+                return statement.run_on(self._own_connection(), self.engine.dialect, **parameters).fetchall()  # type: ignore[no-any-return]
             connection = self.engine.raw_connection()
             try:
-                return statement.run_on(connection.driver_connection, self.engine.dialect, **parameters).fetchone()
+                return statement.run_on(connection.driver_connection, self.engine.dialect, **parameters).fetchall()  # type: ignore[no-any-return]
             finally:
                 connection.close()
 
@@ -315,30 +322,37 @@ def dialect_insert(table: sa.Table, on_sqlite: bool) -> Any:
 
 _opening = threading.RLock()
 _opened: dict[Settings, Store] = {}
+_latest: tuple[Settings, Store] | None = None
 _inherited: list[Store] = []
 
 
 def current() -> Store:
     """The store that the settings name, opened once a process."""
+    global _latest  # noqa: PLW0603 - asked for with every message, and to hash the settings takes longer than to look
     config = settings.current()
+    if _latest is not None and _latest[0] is config:
+        return _latest[1]
     store = _opened.get(config)
     if store is None:
         with _opening:
             store = _opened.get(config) or Store(config.resolved_store_url)
             _opened[config] = store
+    _latest = config, store
     return store
 
 
 def reset() -> None:
     """Close and forget the opened store (tests, and a process whose settings changed)."""
+    global _latest  # noqa: PLW0603
+    _latest = None
     while _opened:
         _opened.popitem()[1].close()
 
 
 def _leave_to_parent() -> None:
     """A fork neither uses nor closes its parent's connections: both would harm the parent's locks and log."""
-    global _opening  # noqa: PLW0603 - a thread that is not here may have held it
-    _opening = threading.RLock()
+    global _opening, _latest  # a thread that is not here may have held the lock
+    _opening, _latest = threading.RLock(), None
     _inherited.extend(_opened.values())
     _opened.clear()
 
