@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,30 +204,45 @@ class BootedNode:
         self.greeting = b"SSH-2.0-just-installed\r\n"
         self._listener = socket.socket()
         self._listener.bind((bmc.address, 0))
-        self.port = int(self._listener.getsockname()[1])
+        self.address, self.port = bmc.address, int(self._listener.getsockname()[1])
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._boot, daemon=True)]
+        self._serve = self._greet
 
     def site(self, node: str) -> tuple[str, str]:
         """Its lines of `bmcs` and `hosts`."""
-        address = self.bmc.address
+        bmc = f"address: {self.bmc.address}, port: {self.bmc.port}, user: {USER}, password: {{env: CLOUDMESH_BMC}}"
         return (
-            f"  {node}: {{address: {address}, port: {self.bmc.port}, user: {USER}, password: {{env: CLOUDMESH_BMC}}}}",
-            f"  {node}: {{address: {address}, port: {self.port}, user: root}}",
+            f"  {node}: {{{bmc}}}",
+            f"  {node}: {{address: {self.address}, port: {self.port}, user: root}}",
         )
 
-    def start(self) -> None:
-        self._threads[0].start()
-
-    def stop(self) -> None:
-        self._stopping.set()
+    def starts(self, server: Callable[[], None], address: str, port: int) -> None:
+        """Have another server than its own greet, at an address of its own."""
         self._listener.close()
+        self._serve, self.address, self.port = server, address, port
+
+    @contextmanager
+    def going(self) -> Iterator[BootedNode]:
+        """While the block runs it boots when it comes on."""
+        thread = threading.Thread(target=self._boot)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stopping.set()
+            with suppress(OSError):  # it waits for connections, or never did
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            thread.join()
 
     def _boot(self) -> None:
-        while self.bmc.is_on and not self._stopping.wait(LOOK_EVERY_S):
-            pass
-        while not self.bmc.is_on and not self._stopping.wait(LOOK_EVERY_S):
-            pass
+        for power in (True, False):
+            while self.bmc.is_on is power and not self._stopping.wait(LOOK_EVERY_S):
+                pass
+        if not self._stopping.is_set():
+            self._serve()
+
+    def _greet(self) -> None:
         with suppress(OSError):  # it is stopped
             self._listener.listen()
             while not self._stopping.is_set():
@@ -239,14 +254,8 @@ class BootedNode:
 @contextmanager
 def booting(machines: list[RealBmc]) -> Iterator[list[BootedNode]]:
     """Nodes that boot when they are switched on."""
-    nodes = [BootedNode(machine) for machine in machines]
-    try:
-        for node in nodes:
-            node.start()
-        yield nodes
-    finally:
-        for node in nodes:
-            node.stop()
+    with ExitStack() as stack:
+        yield [stack.enter_context(BootedNode(machine).going()) for machine in machines]
 
 
 @contextmanager
