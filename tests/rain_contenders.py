@@ -31,7 +31,7 @@ cobblers:
   main: {{driver: simulator, systems: "n[0001-{count:04}]", fault: {fault}}}
 """
 WORKERS = 2
-DEADLINE_S = 60.0
+DEADLINE_S = 300.0
 
 
 @dataclass
