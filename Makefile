@@ -117,4 +117,4 @@ chaos: $(READY_FOR_TESTS) ## break everything while jobs run, count what is lost
 .PHONY: help
 help: ## show this
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z%-]+:.*## / { sub("%", "NAME", $$1); printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo; echo "Variables: $(SETTINGS)"
+	@echo; echo "Variables: $(SETTINGS)" | fold -s -w 100

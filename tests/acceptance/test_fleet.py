@@ -179,7 +179,7 @@ def test_a_change_that_concerns_some_workers_leaves_the_others_alone(small: Flee
 
     small.up()
     assert small.pid("rack") == before
-    assert sorted(small.supervisor().processes()) == ["beat", "rack", "valkey"]
+    assert sorted(small.supervisor().processes()) == ["beat", "rack", "valkey", "web"]
 
     beat = small.pid("beat")
     FleetUnderTest(small.log_dir, **{**SMALL, "THREADS": "2"}).up()
