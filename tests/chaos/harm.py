@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import random
 import signal
@@ -43,21 +44,21 @@ class Harm(threading.Thread):
         super().__init__(name=type(self).__name__)
         self.world, self.rng, self.times, self.progress = world, rng, times, progress
         self.hits: list[Hit] = []
+        self._dues = sorted(rng.uniform(*self.when) for _ in range(times))
         self._over = threading.Event()
         self._error: BaseException | None = None
 
     def do(self) -> None:
         raise NotImplementedError
 
-    def behind(self) -> float:
+    def behind(self) -> int:
         """How many hits are due and have not been made."""
-        return self.progress() * self.times - len(self.hits)
+        return bisect.bisect(self._dues, self.progress()) - len(self.hits)
 
     def run(self) -> None:
         try:
-            dues = sorted(self.rng.uniform(*self.when) for _ in range(self.times))
             while len(self.hits) < self.times and not self._over.wait(LOOK_S):
-                if self.progress() >= dues[len(self.hits)]:
+                if self.behind() > 0:
                     self._try()
         except BaseException as error:
             self._error = error
