@@ -255,7 +255,7 @@ def _forget(target: Store, which: sa.ColumnElement[bool]) -> int:
 
 def _is_in(state: LaunchState) -> sa.ColumnElement[bool]:
     """Whether a launch is in a state; of those that go on, which are few, the index on the column tells."""
-    now = state.value == _state
+    now = sa.literal(state.value) == _state
     return now if state in ENDED else sa.and_(_t.state == state.value, now)
 
 
