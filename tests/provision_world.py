@@ -167,7 +167,7 @@ def killed_and_resumed(job_id: str, node: str, fatal: int, told: Path) -> tuple[
 
 
 def killed_at(
-    nodes: Sequence[str], driver: DriverName, image: str, folder: Path, *, only: str = ""
+    nodes: Sequence[str], driver: DriverName, image: str, folder: Path, *, only: str = "", at_once: int = 4
 ) -> list[tuple[str, str, Provisioning]]:
     """Show the points on the first node, and kill the worker of each other node at one of them.
 
@@ -179,7 +179,7 @@ def killed_at(
     points = points_of(f"job-{first}", first, folder / first)
     chosen = [(number, point) for number, point in enumerate(points) if only in point]
     assert len(chosen) <= len(others), f"{len(chosen)} points, {len(others)} nodes"
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         going = [
             (point, node, pool.submit(killed_and_resumed, f"job-{node}", node, number, folder / node))
             for (number, point), node in zip(chosen, others, strict=False)
@@ -194,6 +194,18 @@ def killed_at(
 
 #: How often a node looks at its power, in seconds.
 LOOK_EVERY_S = 0.1
+
+
+def comes_on_again(file: Path, on: str, stopping: threading.Event) -> bool:
+    """Wait until a node was off and is on; its power is a file. False when the test is over before.
+
+    It may be off for less than a look: then the file was written since.
+    """
+    before = file.stat().st_mtime_ns
+    while file.stat().st_mtime_ns == before or file.read_text().strip() != on:
+        if stopping.wait(LOOK_EVERY_S):
+            return False
+    return True
 
 
 class BootedNode:
@@ -236,10 +248,7 @@ class BootedNode:
             thread.join()
 
     def _boot(self) -> None:
-        for power in (True, False):
-            while self.bmc.is_on is power and not self._stopping.wait(LOOK_EVERY_S):
-                pass
-        if not self._stopping.is_set():
+        if comes_on_again(self.bmc.folder / "power", "1", self._stopping):
             self._serve()
 
     def _greet(self) -> None:
@@ -264,11 +273,8 @@ def installing(nodes: Sequence[DummyNode]) -> Iterator[None]:
     stopping = threading.Event()
 
     def boot(node: DummyNode) -> None:
-        while node.power == "on" and not stopping.wait(LOOK_EVERY_S):
-            pass
-        while node.power != "on" and not stopping.wait(LOOK_EVERY_S):
-            pass
-        if not stopping.is_set() and node.server.is_netboot(node.name):
+        is_on = comes_on_again(node.power_file, "on", stopping)
+        if is_on and node.server.is_netboot(node.name):
             node.install()
 
     threads = [threading.Thread(target=boot, args=(node,)) for node in nodes]
