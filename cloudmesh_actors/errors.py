@@ -62,7 +62,7 @@ class RecipeError(SiteError):
     """A recipe of the launcher is wrong; the others can be used."""
 
     def __init__(
-        self, message: str, *, recipe: str, file: Path | None = None, line: int | None = None, key: str = ""
+        self, message: str, *, recipe: str = "", file: Path | None = None, line: int | None = None, key: str = ""
     ) -> None:
         self.recipe = recipe
         super().__init__(message, file=file, line=line, key=key)
