@@ -27,8 +27,8 @@ ImageName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 def provision(nodes: Nodes, image: ImageName, driver: DriverName | None = None, wait_lease: WaitLease = 0) -> None:
     """Put an image on nodes: INITIATING, PREPARING_IMAGE, BOOTING, AVAILABLE, SUCCESS; or ERROR, with the reason.
 
-    Each step is a message of its own, `provisioner.step`, so the job may take hours. It ends when every node has, and
-    has failed if one of them has. `status` and `history` show how far they are.
+    Each step is a message of its own, `provisioner.step`, so the job may take hours. It ends when every node has; its
+    result has an entry per node, with `state`, `image` and `driver`. `status` and `history` show how far they are.
 
     Args:
         driver: "cobbler", "ipmi" or "simulator"; as the site file has it for each node by default.

@@ -33,10 +33,6 @@ ACTOR = "provisioner.provision"
 log = logs.get_logger()
 
 
-class Failed(NodeError):
-    """The provisioning of a node came to nothing."""
-
-
 class _Keeper:
     """Commits to the store."""
 
@@ -66,7 +62,6 @@ def step(run: Run, node: str) -> float | None:
     """One step of the run's job on a node. Returns seconds until the next one; None when there is none.
 
     Raises:
-        Failed: the provisioning has ended in ERROR.
         ArgumentError: the job provisions no such node.
         JobAborted, HandedBack: the run was to stop.
     """
@@ -74,8 +69,6 @@ def step(run: Run, node: str) -> float | None:
         it = records.get(run.job_id, node)
         if it is None:
             raise ArgumentError(f"provisioner.step is sent by {ACTOR} only; {node} is none of its nodes.")
-        if it.ended:
-            _tell_end(it)
         return None if it.ended else _step(run, it)
     except records.Overtaken as error:  # whoever goes on may die before its step ends: this one stays in line
         log.info("provisioning.overtaken", node=node, at=str(error))
@@ -107,8 +100,6 @@ def _step(run: Run, it: Provisioning) -> float | None:
             leases.release([it.node], job_id=run.job_id)
     if working.job_aborted:
         raise JobAborted(f"The job {run.job_id} was aborted.")
-    if working.it.ended:
-        _tell_end(working.it)
     return wait
 
 
@@ -122,12 +113,6 @@ def _look_for_abort(it: Provisioning) -> None:
         raise Aborted(f"{it.node}: somebody asked to stop it.")
 
 
-def _tell_end(it: Provisioning) -> None:
-    """The end of a node's last step: an error, when the provisioning has failed."""
-    if it.state is State.ERROR:
-        raise Failed(it.error or f"{it.node}: it failed.")
-
-
 def _wait_for_lease(run: Run, it: Provisioning, error: LeaseHeld) -> float | None:
     run.checkpoint()
     waited = time.time() - it.requested_at
@@ -139,7 +124,7 @@ def _wait_for_lease(run: Run, it: Provisioning, error: LeaseHeld) -> float | Non
     if it.state is State.INITIATING and waited < it.wait_lease and told is error:
         records.change(it, trouble=str(error))
         return min(TRY_LEASE_EVERY_S, it.wait_lease - waited + 0.1)
-    _tell_end(fail(it, told))
+    fail(it, told)
     return None
 
 
