@@ -276,7 +276,10 @@ def test_a_sync_ends(client: Cobbler) -> None:
 
 class TestTrouble:
     def test_nobody_listens(self, bench: Bench) -> None:
-        with connect(bench.away()) as client, pytest.raises(Unreachable, match=r"^the Cobbler main .*cannot be reached"):
+        with (
+            connect(bench.away()) as client,
+            pytest.raises(Unreachable, match=r"^the Cobbler main .*cannot be reached"),
+        ):
             client.systems()
 
     def test_no_answer_in_time(self, bench: Bench) -> None:
