@@ -1,12 +1,14 @@
 """The queue: our jobs beside plain Dramatiq, on Valkey and RabbitMQ, in turns. Medians over the rounds.
 
 python benchmarks/bench_queue.py [--rounds 5] [--messages 4000] [--brokers valkey rabbitmq] [--postgresql]
+                                 [--celery PYTHON]
 
 * tasks/s: no-op tasks that wait in the queue, one worker process of 8 threads, prefetch 128. Ours records each job's
   start and end in the store and logs both as a line of JSON; plain Dramatiq does neither.
 * CPU/task: what that took of the processor, in the worker.
 * send to start: a worker that is idle, a message every 0.25 s; from before `send()` to the task's first line.
 * send(): ours commits the job's row first; on RabbitMQ both wait for its confirmation.
+* send_many: the median of a message's share of 500 that are sent at once.
 * idle: what a worker takes of a core while nothing happens.
 """
 
@@ -129,19 +131,27 @@ def worker_process(kind: str, url: str, messages: int, folder: Path) -> Iterator
     log.close()
 
 
-def throughput(kind: str, url: str, messages: int, folder: Path) -> tuple[float, float, float]:
-    """Tasks a second, CPU of a task in microseconds, and the median of `send()` in milliseconds."""
+def throughput(kind: str, url: str, messages: int, folder: Path) -> tuple[float, float, float, float]:
+    """Tasks a second, CPU of a task in microseconds, the median of `send()` and of a message of 500 in milliseconds."""
     contestant = Contestant(kind, url)
-    took = []
-    for _ in range(messages):
+    took, many = [], []
+    for _ in range(messages - (messages // 2 if kind == "ours" else 0)):
         began = time.perf_counter()
         contestant.task.send()
         took.append(time.perf_counter() - began)
+    sent = len(took)
+    while sent < messages:
+        number = min(500, messages - sent)
+        began = time.perf_counter()
+        contestant.task.send_many([()] * number)
+        many.append((time.perf_counter() - began) / number)
+        sent += number
     close(contestant)
     with worker_process(kind, url, messages, folder) as told:
         assert told()["ready"]
         result = told()
-    return messages / result["seconds"], result["cpu"] / messages * 1e6, statistics.median(took) * 1000
+    share = statistics.median(many) * 1000 if many else float("nan")
+    return messages / result["seconds"], result["cpu"] / messages * 1e6, statistics.median(took) * 1000, share
 
 
 def latency(kind: str, url: str, folder: Path) -> tuple[list[float], float]:
@@ -169,7 +179,23 @@ def close(contestant: Contestant) -> None:
         contestant.broker.close()
 
 
-def compete(rounds: int, messages: int, names: list[str], postgresql: bool) -> None:
+def celery_round(python: str, url: str, messages: int) -> tuple[float, ...]:
+    """Celery 5, a pool of threads, results off: tasks a second; the rest is not measured."""
+    peer = [python, str(Path(__file__).parent / "celery_peer.py")]
+    subprocess.run([*peer, "send", url, str(messages)], check=True)
+    told = subprocess.run(
+        [*peer, "work", url, str(messages)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "C_FORCE_ROOT": "1"},
+    )
+    seconds = json.loads(told.stdout.strip().splitlines()[-1])["seconds"]
+    nothing = float("nan")
+    return messages / seconds, nothing, nothing, nothing, nothing, nothing, nothing
+
+
+def compete(rounds: int, messages: int, names: list[str], postgresql: bool, celery: str) -> None:
     import brokers as servers
 
     kinds = {"valkey": servers.ValkeyServer, "rabbitmq": servers.RabbitmqServer}
@@ -180,6 +206,8 @@ def compete(rounds: int, messages: int, names: list[str], postgresql: bool) -> N
         if postgresql:
             store = postgresql_store(stack)
             rows += [(name, "ours", store) for name in names]
+        if celery:
+            rows += [(name, "celery", celery) for name in names]
         results: dict[tuple[str, str, str], list[Any]] = {row: [] for row in rows}
         for number in range(rounds):
             for row in rows:
@@ -204,6 +232,9 @@ def one_round(row: tuple[str, str, str], server: Any, messages: int, folder: Pat
     from cloudmesh_actors import settings, store
 
     _, kind, store_url = row
+    if kind == "celery":
+        server.wipe()
+        return celery_round(store_url, server.url, messages)
     folder.mkdir(exist_ok=True)
     os.environ |= {"CLOUDMESH_BROKER_URL": server.url, "CLOUDMESH_LOG_DIR": str(folder)}
     os.environ.pop("CLOUDMESH_STORE_URL", None)
@@ -212,20 +243,21 @@ def one_round(row: tuple[str, str, str], server: Any, messages: int, folder: Pat
     store.reset()
     settings.reset()
     server.wipe()
-    rate, cpu, send = throughput(kind, server.url, messages, folder)
+    rate, cpu, send, many = throughput(kind, server.url, messages, folder)
     server.wipe()
     waits, idle = latency(kind, server.url, folder)
-    return rate, cpu, send, statistics.median(waits), max(waits), idle * 100
+    return rate, cpu, send, many, statistics.median(waits), max(waits), idle * 100
 
 
 def show(results: dict[tuple[str, str, str], list[tuple[float, ...]]], rounds: int, messages: int) -> None:
     print(f"{rounds} rounds of {messages} tasks, {os.cpu_count()} cores, load of the machine {os.getloadavg()[0]:.1f}")
-    print(f"{'':34}{'tasks/s':>9}{'CPU/task':>10}{'send()':>8}{'send to start, ms':>21}{'idle':>8}")
-    print(f"{'':34}{'':>9}{'us':>10}{'ms':>8}{'median':>12}{'longest':>9}{'% core':>8}")
+    print(f"{'':34}{'tasks/s':>9}{'CPU/task':>10}{'send()':>8}{'of many':>9}{'send to start, ms':>21}{'idle':>8}")
+    print(f"{'':34}{'':>9}{'us':>10}{'ms':>8}{'ms':>9}{'median':>12}{'longest':>9}{'% core':>8}")
     for (name, kind, store), rows in results.items():
-        label = f"{name}, {'plain Dramatiq' if kind == 'plain' else 'jobs' + (' in PostgreSQL' if store else '')}"
-        rate, cpu, send, median, longest, idle = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{label:34}{rate:9.0f}{cpu:10.0f}{send:8.2f}{median:12.1f}{longest:9.1f}{idle:8.2f}")
+        who = {"plain": "plain Dramatiq", "celery": "Celery 5", "ours": "jobs" + (" in PostgreSQL" if store else "")}
+        rate, cpu, send, many, median, longest, idle = (statistics.median(column) for column in zip(*rows, strict=True))
+        shown = f"{rate:9.0f}{cpu:10.0f}{send:8.2f}{many:9.2f}{median:12.1f}{longest:9.1f}{idle:8.2f}"
+        print(f"{name + ', ' + who[kind]:34}" + shown.replace("nan", "  -"))
 
 
 if __name__ == "__main__":
@@ -236,5 +268,6 @@ if __name__ == "__main__":
     parser.add_argument("--messages", type=int, default=4000)
     parser.add_argument("--brokers", nargs="+", default=["valkey", "rabbitmq"], choices=["valkey", "rabbitmq"])
     parser.add_argument("--postgresql", action="store_true", help="also with PostgreSQL as store")
+    parser.add_argument("--celery", default="", metavar="PYTHON", help="an interpreter that has celery[redis]")
     given = parser.parse_args()
-    compete(given.rounds, given.messages, given.brokers, given.postgresql)
+    compete(given.rounds, given.messages, given.brokers, given.postgresql, given.celery)
