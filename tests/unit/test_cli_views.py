@@ -180,7 +180,7 @@ def test_a_job_is_told_with_its_nodes_folded_by_error_and_what_to_do() -> None:
     deaths = [Death("step", "rack", 2, NOON.timestamp())]
     shown = printed(*jobviews.details(whole, outcomes, deaths, NOON))
 
-    assert "run 2, begun 2026-" in shown
+    assert "run 2, begun 2025-" in shown
     assert "ended with the death of rack" in shown
 
     assert '["i[001-004]", "off"]' in shown
