@@ -16,6 +16,7 @@ from cloudmesh_actors.errors import AuthenticationFailed, NodeError, OutcomeUnkn
 from cloudmesh_actors.secret import Secret
 from cloudmesh_actors.site.model import Bmc
 
+SET_BOOT, GET_BOOT = (0x00, 0x08), (0x00, 0x09)
 GET_POWER, CHASSIS_CONTROL, CHASSIS_STATUS = (0x2C, 0x02), (0x00, 0x02), (0x00, 0x01)
 SCANNED, NOT_SCANNED, UNAVAILABLE = 0xC0, 0x80, 0xE0
 READABLE_LIMITS = 1 << 2
@@ -248,3 +249,40 @@ def test_every_completion_code_becomes_a_sentence(connect: Connect, code: int) -
 
     assert str(caught.value).startswith("i001: the BMC at 127.0.0.1:623 ")
     assert str(caught.value).endswith(".")
+
+
+class TestTheNextBoot:
+    @pytest.mark.parametrize(
+        ("told", "device"),
+        [
+            ("0105 8004000000", "network"),
+            ("0105 e004000000", "network"),
+            ("0105 0004000000", "default"),
+            ("0105 8000000000", "default"),
+            ("0105 8008000000", "other"),
+            ("0185 8004000000", "default"),
+        ],
+        ids=["PXE", "PXE for good, EFI", "used up", "none", "disk", "locked"],
+    )
+    def test_is_what_the_boot_flags_say_while_they_count(self, connect: Connect, told: str, device: str) -> None:
+        with connect(ScriptedBmc(more={GET_BOOT: answer(0, told)})) as client:
+            assert client.boot_device() == device
+
+    def test_from_the_network_is_once_and_not_forgotten_after_a_minute(self, connect: Connect) -> None:
+        bmc = ScriptedBmc(more={SET_BOOT: answer(0)})
+        with connect(bmc) as client:
+            client.set_boot_device("network")
+            client.set_boot_device("default")
+
+        assert [body.hex() for netfn, command, body in bmc.sent] == ["0308", "058004000000", "0308", "050000000000"]
+
+    def test_a_bmc_without_that_option_is_told_all_the_same(self, connect: Connect) -> None:
+        bmc = ScriptedBmc(more={SET_BOOT: lambda body: (0x80 if body[0] == 3 else 0, b"")})
+        with connect(bmc) as client:
+            client.set_boot_device("network")
+
+        assert bmc.sent[-1][2].hex() == "058004000000"
+
+    def test_a_refusal_is_a_sentence(self, connect: Connect) -> None:
+        with connect(ScriptedBmc(more={SET_BOOT: answer(0xD4)})) as client, pytest.raises(NodeError, match=r"^i001: "):
+            client.set_boot_device("network")

@@ -101,6 +101,21 @@ def test_the_power_is_reported_when_it_is_reached_and_not_before(connect: Connec
         assert bmc.power_status() == "on"
 
 
+def test_a_boot_from_the_network_is_asked_for_once(connect: Connect, clock: Clock) -> None:
+    with connect() as bmc:
+        assert bmc.boot_device() == "default"
+        bmc.set_boot_device("network")
+        bmc.power("off")
+        clock.sleep(5)
+        assert bmc.boot_device() == "network"
+        bmc.power("on")
+        clock.sleep(5)
+        assert bmc.boot_device() == "default"
+        bmc.set_boot_device("network")
+        bmc.set_boot_device("default")
+        assert bmc.boot_device() == "default"
+
+
 def test_a_command_takes_the_place_of_one_that_was_still_to_come(connect: Connect, clock: Clock) -> None:
     with connect() as bmc:
         bmc.power("soft")
