@@ -60,7 +60,7 @@ def test_the_lock_for_tests_has_the_same_versions_and_more() -> None:
 def test_systemd_runs_commands_that_there_are() -> None:
     unit = (PROJECT / "workers" / "cloudmesh-actors.service").read_text()
 
-    commands = dict(re.findall(r"^Exec(Start|Stop)=\S+ -P -m workers (\S+)$", unit, flags=re.MULTILINE))
+    commands = dict(re.findall(r"^Exec(Start|Stop)=\S+ -P -m workers (\S+)(?: --web)?$", unit, flags=re.MULTILINE))
 
     assert commands == {"Start": "run", "Stop": "down"}
     assert set(commands.values()) <= COMMANDS
