@@ -19,6 +19,7 @@ class Found:
     unclear: int = 0
     refused_ran: int = 0
     lost: int = 0
+    not_sent: int = 0
     doubled: int = 0
     twice: int = 0
     left: int = 0

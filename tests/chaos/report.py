@@ -35,13 +35,14 @@ def row(found: Found) -> list[str]:
     on = found.broker if found.store == "SQLite" else f"{found.broker}, {found.store}"
     outage = f"{found.said:g}" if SCENARIOS[found.scenario].outages or "restart" in found.scenario else NONE
     again = f"plain tasks run twice: {found.twice}" if found.twice else ""
+    not_sent = f"failed for want of the store, nothing sent to hardware: {found.not_sent}" if found.not_sent else ""
     helped = f"workers that supervisord gave up and `up` started: {found.helped}" if found.helped else ""
     slow = f"longest `send()` {found.longest_send:.1f} s" if found.longest_send >= 1 else ""
     return [
         SCENARIOS[found.scenario].title, on, found.counts, f"{found.lost}", f"{found.doubled}",
         f"{found.left}, {found.set_aside}", f"{found.orphans}, {found.stale}", f"{found.refused}", outage,
         _spread(found.back, 0.5, 0.95, 1.0), _spread(found.workers_back, 0.5, 1.0),
-        "; ".join(filter(None, (found.note, again, helped, slow))),
+        "; ".join(filter(None, (found.note, not_sent, again, helped, slow))),
         f"{found.seed}, {time.strftime('%Y-%m-%d')}, {found.load:.0f}",
     ]  # fmt: skip
 

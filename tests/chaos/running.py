@@ -128,7 +128,9 @@ def _count(it: World, sender: Sender, harms: list[Harm], scenario: Scenario, fou
     told, steps = it.told(), it.steps()
     hits = [hit for harm in harms for hit in harm.hits]
     found.taken, found.refused, found.unclear = len(sender.taken), len(sender.refused), sender.unclear.total()
-    found.lost = len(told.lost(sender.taken))
+    without = told.lost(sender.taken)
+    found.not_sent = sum(_was_told(work, sender.jobs[work]) for work in without)
+    found.lost = len(without) - found.not_sent
     found.doubled = told.again(sender.taken, once=True) + told.forbidden()
     found.twice = told.again(sender.taken, once=False)
     found.refused_ran = sum(told.effects(work) > 0 for work in sender.refused)
@@ -141,6 +143,14 @@ def _count(it: World, sender: Sender, harms: list[Harm], scenario: Scenario, fou
     found.said = max(it.lines(*AWAY_EVENTS).values(), default=0) / max(1, outages)
     _tell(it, told, sender, found)
     _look_at_stops(it, harms, hits, found)
+
+
+def _was_told(work: str, job_id: str) -> bool:
+    """Whether a job that changes hardware ended as failed because the store was away: then nothing may be sent."""
+    from cloudmesh_actors import jobs
+
+    job = jobs.get(job_id)
+    return is_once(work) and job.state == "failed" and job.error_type == "StoreUnavailable"
 
 
 def _tell(it: World, told: Told, sender: Sender, found: Found) -> None:

@@ -58,6 +58,7 @@ class Sender:
 
     Attributes:
         taken: works whose `send()` returned.
+        jobs: their jobs' ids.
         refused: works whose `send()` raised BrokerUnavailable or StoreUnavailable.
         unclear: any other exceptions.
         longest: the longest `send()`, in seconds.
@@ -74,6 +75,7 @@ class Sender:
         self._lock = threading.Lock()
         self._begun_at, self._next = clock(), 0
         self.taken: list[str] = []
+        self.jobs: dict[str, str] = {}
         self.refused: list[str] = []
         self.unclear: Counter[str] = Counter()
         self.longest = 0.0
@@ -125,7 +127,7 @@ class Sender:
         name = f"{work.name}.{attempt}" if attempt else work.name
         began = self._clock()
         try:
-            getattr(actors, f"chaos_{work.kind}").send(name, *work.arguments)
+            self.jobs[name] = getattr(actors, f"chaos_{work.kind}").send(name, *work.arguments).message_id
         except (BrokerUnavailable, StoreUnavailable):
             self.refused.append(name)
         except Exception as error:
