@@ -6,15 +6,17 @@ each command; `make bench-provision` kills it at every point there too.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cobbler_server
 import ipmi_farm
 import pytest
 from cobbler_server import CobblerServer, cobbler, require_cobbler
-from provision_world import booting, cobbler_site, installing, ipmi_site, killed_at
+from provision_world import booting, cobbler_site, go_on, installing, ipmi_site, killed_at, request
 from servers import require
 
 from cloudmesh_actors import settings, store
@@ -105,3 +107,21 @@ def test_a_real_cobbler_is_told_everything_once(
         "Power management (on)": len(names),
     }
     assert [server.is_netboot(name) for name in names] == [False] * len(names)
+
+
+def test_a_cobbler_that_is_restarted_in_its_midst_is_waited_for(
+    server: CobblerServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = server.add_node("i001")
+    use(cobbler_site(server, ["i001"]), tmp_path, monkeypatch)
+    request("job", "i001", "hpc")
+    with installing([node]), ThreadPoolExecutor(1) as pool:
+        going = pool.submit(go_on, "job", "i001")
+        while node.power == "on":
+            time.sleep(0.02)
+        server.stop()  # it forgets its event, and whether its fence agent was done
+        server.start()
+        it = going.result()
+
+    assert (it.state, it.error) == (State.SUCCESS, None)
+    assert not server.is_netboot("i001")
