@@ -33,7 +33,7 @@ COLUMNS = (
 def row(found: Found) -> list[str]:
     """One line of the table."""
     on = found.broker if found.store == "SQLite" else f"{found.broker}, {found.store}"
-    outage = f"{found.said:g}" if SCENARIOS[found.scenario].outages or "restart" in found.scenario else NONE
+    outage = f"{found.said:.2g}" if SCENARIOS[found.scenario].outages or "restart" in found.scenario else NONE
     again = f"plain tasks run twice: {found.twice}" if found.twice else ""
     not_sent = f"failed for want of the store, nothing sent to hardware: {found.not_sent}" if found.not_sent else ""
     helped = f"workers that supervisord gave up and `up` started: {found.helped}" if found.helped else ""
@@ -83,8 +83,8 @@ def _machine(rows: Iterable[list[str]]) -> str:
     return (
         f"Measured on {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB of memory, "
         f"{system[1] if system else platform.platform()}, Python {platform.python_version()}, "
-        f"{', '.join(map(version_of, kinds))}, {packages}. The column *load* tells what else the machine had to do: "
-        "its load average at the end."
+        f"{', '.join(dict.fromkeys(map(version_of, kinds)))}, {packages}. The column *load* tells what else the "
+        "machine had to do: its load average at the end."
     )
 
 
