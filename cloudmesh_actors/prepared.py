@@ -26,8 +26,12 @@ class Prepared:
 
     def run_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run it once for each row of parameters."""
-        text, bind = _compiled(self._statement, connection.dialect, self._columns)
-        cursor = _driver(connection).cursor()
+        self.run_many_on(_driver(connection), connection.dialect, rows)
+
+    def run_many_on(self, driver_connection: Any, dialect: Dialect, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Run it once for each row of parameters on a connection of the driver's."""
+        text, bind = _compiled(self._statement, dialect, self._columns)
+        cursor = driver_connection.cursor()
         cursor.executemany(text, [bind(row) for row in rows])
         cursor.close()
 

@@ -193,6 +193,11 @@ _NONE: Mapping[str, Started] = MappingProxyType({})
 _NEW = {"state": State.QUEUED.value, "runs": 0, "deaths": 0, "open_steps": 0, "failed_steps": 0, "aborted_steps": 0}
 
 
+def insert_roots(store: Store, queued: Sequence[Queued]) -> None:
+    """Record new jobs as queued. Raises StoreUnavailable."""
+    store.append(_insertion(store.is_sqlite), [*map(_new_row, queued)])
+
+
 def insert(connection: Connection, store: Store, queued: Sequence[Queued]) -> None:
     """Record steps as queued, and count them on their jobs' root rows. A step that has a row keeps it."""
     if all(step.root_id == step.id for step in queued):

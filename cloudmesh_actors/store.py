@@ -20,10 +20,11 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -77,7 +78,7 @@ class Store:
         self._driver: Any = self.engine.dialect.loaded_dbapi
         self._writer = threading.Lock()
         self._file: tuple[int, int] | None = None
-        self._own, self._own_connections = threading.local(), list[sqlite3.Connection]()
+        self._own, self._all_own = threading.local(), WeakSet[_Own]()
         if check_schema:
             self._open()
 
@@ -134,6 +135,28 @@ class Store:
             with connection.begin():
                 yield connection
 
+    def append(self, statement: Prepared, rows: Sequence[Mapping[str, Any]]) -> None:
+        """One INSERT in a transaction of its own, as `write`, of which SQLAlchemy's share would be the larger one.
+
+        Raises:
+            StoreUnavailable: the database does not answer, or stays locked for 30 s.
+        """
+        if not self.is_sqlite:
+            with self.write() as connection:
+                statement.run_many(connection, rows)
+            return
+        self._check_file()
+        with self._turn(), self._translated():
+            driver = self._own_connection()
+            driver.execute("BEGIN IMMEDIATE")
+            try:
+                statement.run_many_on(driver, self.engine.dialect, rows)
+                driver.execute("COMMIT")
+            except BaseException:
+                if driver.in_transaction:
+                    driver.execute("ROLLBACK")
+                raise
+
     def insert(self, table: sa.Table) -> Any:
         """An INSERT of this database's dialect, for ON CONFLICT."""
         return dialect_insert(table, self.is_sqlite)
@@ -160,8 +183,8 @@ class Store:
     def close(self) -> None:
         """Close all idle connections."""
         self.engine.dispose()
-        while self._own_connections:
-            self._own_connections.pop().close()
+        for own in [*self._all_own]:
+            own.connection.close()
         self._own = threading.local()
 
     # -- how it is opened
@@ -190,15 +213,12 @@ class Store:
         return engine
 
     def _own_connection(self) -> sqlite3.Connection:
-        """This thread's connection for peeking: taking one from the pool takes longer than to look."""
-        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
-        if connection is None:
-            seconds = BUSY_TIMEOUT_MS / 1000
-            connection = sqlite3.connect(self.url.database or "", timeout=seconds, check_same_thread=False)
-            self._own_connections.append(connection)
-            connection.isolation_level = None
-            self._own.connection = connection
-        return connection
+        """This thread's connection, besides the pool's: taking one from there takes longer than to look."""
+        own: _Own | None = getattr(self._own, "own", None)
+        if own is None:
+            own = self._own.own = _Own(self.url.database or "")
+            self._all_own.add(own)
+        return own.connection
 
     def _prepare_folder(self, path: Path) -> None:
         try:
@@ -309,6 +329,21 @@ class Store:
                 "away to begin anew."
             )
         return None
+
+
+class _Own:
+    """A thread's connection to an SQLite file, closed when the thread is gone; a fork leaves it to its parent."""
+
+    def __init__(self, path: str) -> None:
+        self._pid = -1
+        self.connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False)
+        self.connection.isolation_level = None  # we say BEGIN ourselves
+        self.connection.execute("PRAGMA synchronous = NORMAL")
+        self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            self.connection.close()
 
 
 def dialect_insert(table: sa.Table, on_sqlite: bool) -> Any:

@@ -177,6 +177,9 @@ class Recording:
 
     def _record(self, *queued: Queued) -> None:
         store = self.store()
+        if all(step.id == step.root_id for step in queued):
+            steps.insert_roots(store, queued)
+            return
         with store.write() as connection:
             steps.insert(connection, store, queued)
 
