@@ -130,6 +130,8 @@ class Points:
 
 
 def _work(environment: dict[str, str], job_id: str, node: str, number: int, fatal: str | None, told: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("CLOUDMESH_")]:  # of the test that came first
+        del os.environ[name]
     os.environ.update(environment)
     settings.reset()
     points = Points(fatal)
