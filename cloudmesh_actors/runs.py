@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain, repeat
+from typing import Any, TypeVar
 from uuid import NAMESPACE_OID, uuid5
 
 import orjson
@@ -26,9 +27,13 @@ from cloudmesh_actors.store import Store
 #: Progress and node outcomes are written at most this often, in seconds.
 WRITE_EVERY_S = 0.25
 
+#: Waits between tries while the store does not answer, in seconds; the last one repeats.
+RETRY_S = (0.2, 0.5, 1.0, 2.0)
+
 #: An abort is noticed at the first safe point after this long, in seconds.
 LOOK_FOR_ABORT_EVERY_S = 0.5
 
+T = TypeVar("T")
 log = logs.get_logger()
 
 
@@ -82,6 +87,14 @@ class Run:
     def marks(self) -> dict[str, str]:
         """The last mark of each node that has not ended, by earlier runs of this step."""
         return {}
+
+    def patiently(self, ask: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
+        """What `ask` gives, as soon as the store answers: for what has to be known before hardware is touched.
+
+        Raises:
+            HandedBack: the worker stops meanwhile and its grace time is over.
+        """
+        return ask()
 
     def then(self, message: Any, *, key: str = "", delay: float = 0.0) -> None:
         """Send a message as a further step of this job when the run has ended well, `delay` seconds later at least.
@@ -161,9 +174,7 @@ class RecordedRun(Run):
     def mark(self, node: str, stage: str) -> None:
         row = {"step_id": self.step_id, "node": node, "stage": stage, "ok": None, "error": None, "error_kind": None,
                "data": None, "at": self._clock()}  # fmt: skip
-        with self._store.write(durable=True) as connection:
-            insert = self._store.insert(node_outcomes).values(row)
-            connection.execute(insert.on_conflict_do_update(index_elements=["step_id", "node"], set_=row))
+        self.patiently(lambda: self._write_mark(row))
 
     def marks(self) -> dict[str, str]:
         return {n: o.stage for n, o in self._recorded().items() if o.ok is None and o.stage is not None}
@@ -175,6 +186,17 @@ class RecordedRun(Run):
     @property
     def following(self) -> list[tuple[Any, int | None]]:
         return list(self._following.values())
+
+    def patiently(self, ask: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
+        for pause in chain(RETRY_S, repeat(RETRY_S[-1])):
+            try:
+                return ask()
+            except StoreUnavailable as error:
+                log.warning("run.waits_for_store", error=str(error), again_in_s=pause)
+                if self._stopping.grace_is_over():
+                    raise HandedBack from None
+                sleep(pause)
+        raise AssertionError("the waits never end")
 
     def flush(self, *, durable: bool = False) -> None:
         """Write what is held back. The engine calls it before it records the outcome of the run.
@@ -219,7 +241,12 @@ class RecordedRun(Run):
             log.warning("progress.held_back", error=str(error), advice="it is written when the store is back")
 
     def _recorded(self) -> dict[str, NodeOutcome]:
-        return recorded_outcomes(self._store, self.step_id)
+        return self.patiently(lambda: recorded_outcomes(self._store, self.step_id))
+
+    def _write_mark(self, row: dict[str, Any]) -> None:
+        with self._store.write(durable=True) as connection:
+            insert = self._store.insert(node_outcomes).values(row)
+            connection.execute(insert.on_conflict_do_update(index_elements=["step_id", "node"], set_=row))
 
 
 class StopSignal:

@@ -30,18 +30,19 @@ log = logs.get_logger()
 class Guard:
     """Stands between a holder and its commands. Outside a worker there is no lease, and nothing to guard."""
 
-    def __init__(self, lease: Lease | None = None, leases: Leases | None = None) -> None:
-        self.lease, self._leases = lease, leases
+    def __init__(self, lease: Lease | None = None, leases: Leases | None = None, run: Run | None = None) -> None:
+        self.lease, self._leases, self._run = lease, leases, run or Run()
 
     def check(self) -> None:
-        """Call it immediately before each command to the node.
+        """Call it immediately before each command to the node. While the store is away it waits: nobody can know.
 
         Raises:
             LeaseLost: the command must not be sent.
-            StoreUnavailable: whether it may cannot be known, so it must not either.
+            HandedBack: the worker stops meanwhile.
         """
-        if self.lease is not None and self._leases is not None:
-            self._leases.check(self.lease)
+        lease, leases = self.lease, self._leases
+        if lease is not None and leases is not None:
+            self._run.patiently(lambda: leases.check(lease))
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def hold(
     keeping.keeper.keep(kept)
     handed_back = False
     try:
-        yield Guard(lease, leases)
+        yield Guard(lease, leases, run)
     except HandedBack:
         handed_back = True
         raise
@@ -96,7 +97,7 @@ def _patiently(
     while True:
         run.checkpoint()
         try:
-            return take()
+            return run.patiently(take)
         except LeaseHeld as error:
             if clock() >= until:
                 raise

@@ -471,7 +471,8 @@ class TestAStoreThatIsAway:
         ):
             (tmp_path / "store.db").rename(tmp_path / "elsewhere.db")
             wait_until(more)
+            assert guard.lease is not None
             with pytest.raises(StoreUnavailable):
-                guard.check()
+                Leases(new_store).check(guard.lease)
 
         assert [line["event"] for line in lines] == ["leases.not_renewed", "lease.not_released"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from engines import wait_until
 from structlog.testing import capture_logs
 
 from cloudmesh_actors import runs, steps
@@ -205,3 +207,36 @@ class TestOutsideAWorker:
         assert type(seen[0]) is Run
         runs.leave()
         assert type(runs.current()) is Run
+
+
+class TestWhatHardwareWaitsFor:
+    """A mark is written before its command is sent: while the store is away neither happens."""
+
+    @pytest.fixture
+    def locked(self, store: Store) -> Iterator[sqlite3.Connection]:
+        holder = sqlite3.connect(str(store.url.database), isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        yield holder
+        holder.close()
+
+    def test_a_mark_is_written_as_soon_as_the_store_answers(self, run: RecordedRun, locked: sqlite3.Connection) -> None:
+        with capture_logs() as lines:
+            marking = threading.Thread(target=run.mark, args=("i001", "off sent"))
+            marking.start()
+            wait_until(lambda: lines)
+            assert run.marks() == {}
+            locked.execute("ROLLBACK")
+            marking.join(20)
+        assert run.marks() == {"i001": "off sent"}
+        assert {line["event"] for line in lines} == {"run.waits_for_store"}
+
+    def test_a_worker_that_stops_does_not_wait_for_ever(
+        self, store: Store, clock: Clock, locked: sqlite3.Connection
+    ) -> None:
+        stopping = StopSignal(clock)
+        stopping.stop(0)
+        run = RecordedRun(store, job_id="s", step_id="s", number=1, stopping=stopping, clock=clock)
+        with pytest.raises(HandedBack):
+            run.mark("i001", "off sent")
+        locked.execute("ROLLBACK")
+        assert run.marks() == {}

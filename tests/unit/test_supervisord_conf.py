@@ -38,9 +38,7 @@ def groups(parsed: ServerOptions) -> dict[str, object]:
     return {group.name: group.process_configs[0] for group in parsed.process_group_configs}
 
 
-def test_the_default_fleet_is_seven_workers_beat_web_and_the_embedded_broker(
-    tmp_path: Path, config: Settings
-) -> None:
+def test_the_default_fleet_is_seven_workers_beat_web_and_the_embedded_broker(tmp_path: Path, config: Settings) -> None:
     names = groups(read(tmp_path, config))
 
     assert sorted(names) == ["beat", "l1", "l2", "p1", "p2", "q1", "rack", "rain", "valkey", "web"]
