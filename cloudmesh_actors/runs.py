@@ -130,7 +130,7 @@ class RecordedRun(Run):
         self._pending: dict[str, dict[str, Any]] = {}
         self._progress: dict[str, Any] | None = None
         self._written_at = self._looked_at = clock()
-        self._aborted = False
+        self._aborted = self._waits_for_store = False
         self._following: dict[str, tuple[Any, int | None]] = {}
 
     def progress(self, done: int, total: int, note: str = "") -> None:
@@ -190,9 +190,13 @@ class RecordedRun(Run):
     def patiently(self, ask: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
         for pause in chain(RETRY_S, repeat(RETRY_S[-1])):
             try:
-                return ask()
+                answer = ask()
+                self._waits_for_store = False
+                return answer
             except StoreUnavailable as error:
-                log.warning("run.waits_for_store", error=str(error), again_in_s=pause)
+                if not self._waits_for_store:  # all threads of a run wait for the same
+                    self._waits_for_store = True
+                    log.warning("run.waits_for_store", error=str(error), advice="nothing is sent meanwhile")
                 if self._stopping.grace_is_over():
                     raise HandedBack from None
                 sleep(pause)

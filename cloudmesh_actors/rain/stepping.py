@@ -32,8 +32,8 @@ TRY_LEASE_EVERY_S = 2.0
 #: How long Cobbler may be away while a deploy begins, and while netboot is put back.
 PREPARE_DEADLINE_S = 300.0
 
-#: When the store was away, the step is tried again after so many seconds.
-STORE_AGAIN_S = 5.0
+#: When the store was away, or another run has overtaken this one, it is tried again after so many seconds.
+AGAIN_S = 5.0
 
 #: After so long without a deploy's Cobbler its netboot stays as it is, in seconds.
 GIVE_UP_S = 86_400.0
@@ -71,12 +71,11 @@ def step(run: Run, node: str) -> float | None:
         if deploy is None:
             raise ArgumentError(f"rain.deploy_step is sent by rain.deploy_system only; {node} is none of its nodes.")
         return None if deploy.ended else _step(run, deploy)
-    except records.Overtaken as error:
+    except records.Overtaken as error:  # whoever goes on may die before its step ends: this one stays in line
         log.info("deploy.overtaken", node=node, at=str(error))
-        return None
     except StoreUnavailable as error:
         log.warning("deploy.store_away", node=node, error=str(error))
-        return STORE_AGAIN_S
+    return AGAIN_S
 
 
 def _step(run: Run, deploy: Deploy) -> float | None:
