@@ -191,8 +191,6 @@ class RecordedRun(Run):
         for pause in chain(RETRY_S, repeat(RETRY_S[-1])):
             try:
                 answer = ask()
-                self._waits_for_store = False
-                return answer
             except StoreUnavailable as error:
                 if not self._waits_for_store:  # all threads of a run wait for the same
                     self._waits_for_store = True
@@ -200,6 +198,9 @@ class RecordedRun(Run):
                 if self._stopping.grace_is_over():
                     raise HandedBack from None
                 sleep(pause)
+            else:
+                self._waits_for_store = False
+                return answer
         raise AssertionError("the waits never end")
 
     def flush(self, *, durable: bool = False) -> None:
