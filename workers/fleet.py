@@ -96,7 +96,7 @@ class Fleet:
             was_up = self.web_is_up()
             if was_up:
                 self.supervisor.stop([WEB], self.stop_timeout_s)
-            else:
+            elif not self.supervisor.pid():
                 files.remove_folder(self.folder, LEFT_BEHIND)
         return was_up
 

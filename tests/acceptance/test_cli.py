@@ -24,9 +24,9 @@ PROGRAM = Path(sys.executable).with_name("cm-actors")
 #: i[011-030] take their time, two at once: a job on them can be stopped in the middle.
 SITE = """
 clusters:
-  india: {nodes: "i[001-030]"}
+  india: {nodes: "i[001-040]"}
 bmcs:
-  "i[001-030]": {driver: simulator, faults: {i003: silent, i004: wrong-password, "i[011-030]": slow}}
+  "i[001-040]": {driver: simulator, faults: {i003: silent, i004: wrong-password, "i[011-030]": slow}}
 """
 
 
@@ -185,14 +185,14 @@ def test_on_a_terminal_a_bar_moves_and_states_have_colours(cm: Program) -> None:
 
 
 def test_many_nodes_are_switched_off_only_when_their_number_is_typed(cm: Program) -> None:
-    switch = ("rack", "power", "i[021-029]", "off")
+    switch = ("rack", "power", "i[031-039]", "off")
     question = "Type the number of nodes to go on: "
 
     refused = cm.run(*switch, code=2)
     wrong, screen = cm.on_a_terminal(*switch, answer="1\n", question=question)
-    before = cm.json("rack", "power", "i[021-029]")
+    before = cm.json("rack", "power", "i[031-039]")
     right, _ = cm.on_a_terminal(*switch, answer="9\n", question=question)
-    after = cm.json("rack", "power", "i[021-029]")
+    after = cm.json("rack", "power", "i[031-039]")
 
     assert "Nothing was sent; add --yes" in refused.stderr
     assert (wrong, "Nothing was sent." in screen, right) == (2, True, 0)

@@ -235,4 +235,5 @@ def test_the_console_stops_at_once_although_streams_are_open(tmp_path: Path) -> 
         assert it.run("up").stdout.endswith("were ready already\n")
         assert it.pid("l1") == worker
         assert it.run("web-down").stdout == "the console was down already\n"
+        assert it.status()["l1"].state == "ready"
         os.kill(worker, 0)

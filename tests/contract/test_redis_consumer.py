@@ -186,11 +186,11 @@ class TestAcknowledging:
         send(one, "a")
         consumer = consume(one)
         consumer.nack_all(take(consumer))
-        consumer._maintain()
+        consumer._broker.maintain()
         assert one.depth("rack")[3] == 1
 
         monkeypatch.setattr(module, "SET_ASIDE_KEPT_MS", -2000)
-        consumer._maintain()
+        consumer._broker.maintain()
         assert one.depth("rack")[3] == 0
         with valkey.client() as client:
             assert client.hlen("dramatiq:rack.XQ.msgs") == 0
@@ -312,7 +312,7 @@ class TestHandingOn:
         take(consume(normal), 1)
         monkeypatch.setattr(time, "time", lambda: 4e9)
         other = consume(ahead)
-        other._maintain()
+        other._broker.maintain()
 
         assert next(other) is None
 

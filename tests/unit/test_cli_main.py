@@ -98,7 +98,7 @@ def test_errors_have_exit_codes(kind: type[CloudmeshError], code: int) -> None:
 
 
 def test_no_error_of_ours_counts_as_success() -> None:
-    assert {exit_code(kind("so")) for kind in all_errors()} == {1, 2, 3, 4}
+    assert {exit_code(kind.__new__(kind)) for kind in all_errors()} == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize(
