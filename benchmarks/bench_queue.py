@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ THREADS, PREFETCH = 8, 128
 LATENCIES = 40
 EVERY_S = 0.25
 IDLE_S = 3.0
+LATENCY_ROUNDS = 2
 
 
 class Contestant:
@@ -190,7 +193,7 @@ def celery_round(python: str, url: str, messages: int) -> tuple[float, ...]:
         text=True,
         env={**os.environ, "C_FORCE_ROOT": "1"},
     )
-    seconds = json.loads(told.stdout.strip().splitlines()[-1])["seconds"]
+    seconds = json.loads(re.findall(r'{"seconds".*}', told.stderr)[0])["seconds"]
     nothing = float("nan")
     return messages / seconds, nothing, nothing, nothing, nothing, nothing, nothing
 
@@ -211,7 +214,9 @@ def compete(rounds: int, messages: int, names: list[str], postgresql: bool, cele
         results: dict[tuple[str, str, str], list[Any]] = {row: [] for row in rows}
         for number in range(rounds):
             for row in rows:
-                results[row].append(one_round(row, running[row[0]], messages, folder / f"{number}"))
+                results[row].append(
+                    one_round(row, running[row[0]], messages, folder / f"{number}", number < LATENCY_ROUNDS)
+                )
                 print(f"round {number + 1}: {row[0]} {row[1]} {results[row][-1][0]:.0f}/s", file=sys.stderr)
     show(results, rounds, messages)
 
@@ -228,7 +233,9 @@ def postgresql_store(stack: ExitStack) -> str:
     return url
 
 
-def one_round(row: tuple[str, str, str], server: Any, messages: int, folder: Path) -> tuple[float, ...]:
+def one_round(
+    row: tuple[str, str, str], server: Any, messages: int, folder: Path, with_latency: bool
+) -> tuple[float, ...]:
     from cloudmesh_actors import settings, store
 
     _, kind, store_url = row
@@ -244,6 +251,8 @@ def one_round(row: tuple[str, str, str], server: Any, messages: int, folder: Pat
     settings.reset()
     server.wipe()
     rate, cpu, send, many = throughput(kind, server.url, messages, folder)
+    if not with_latency:
+        return rate, cpu, send, many, *[math.nan] * 3
     server.wipe()
     waits, idle = latency(kind, server.url, folder)
     return rate, cpu, send, many, statistics.median(waits), max(waits), idle * 100
@@ -255,9 +264,15 @@ def show(results: dict[tuple[str, str, str], list[tuple[float, ...]]], rounds: i
     print(f"{'':34}{'':>9}{'us':>10}{'ms':>8}{'ms':>9}{'median':>12}{'longest':>9}{'% core':>8}")
     for (name, kind, store), rows in results.items():
         who = {"plain": "plain Dramatiq", "celery": "Celery 5", "ours": "jobs" + (" in PostgreSQL" if store else "")}
-        rate, cpu, send, many, median, longest, idle = (statistics.median(column) for column in zip(*rows, strict=True))
+        rate, cpu, send, many, median, longest, idle = (median_of(column) for column in zip(*rows, strict=True))
         shown = f"{rate:9.0f}{cpu:10.0f}{send:8.2f}{many:9.2f}{median:12.1f}{longest:9.1f}{idle:8.2f}"
         print(f"{name + ', ' + who[kind]:34}" + shown.replace("nan", "  -"))
+
+
+def median_of(column: Sequence[float]) -> float:
+    """The median of what was measured; NaN when nothing was."""
+    known = [number for number in column if not math.isnan(number)]
+    return statistics.median(known) if known else math.nan
 
 
 if __name__ == "__main__":
