@@ -23,6 +23,8 @@ def _forget() -> None:
     for name in ("cloudmesh_actors.broker", "cloudmesh_actors.store"):
         if name in sys.modules:
             sys.modules[name].reset()
+    if "cloudmesh_actors.runs" in sys.modules:  # a message that is sent belongs to the run that one is in
+        sys.modules["cloudmesh_actors.runs"].leave()
     settings.reset()
     secret.forget()
     site = sys.modules.get("cloudmesh_actors.site")

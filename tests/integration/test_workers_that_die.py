@@ -161,7 +161,8 @@ class TestPoison:
     def test_who_merely_ran_beside_it_goes_on(self, actors: Any, worker: Any, effects: str, tmp_path: Path) -> None:
         """Two workers: one is killed from outside while it runs a task of its own."""
         opens = tmp_path / "open"
-        first, _ = worker("threads=1").await_ready(), worker("threads=1").await_ready()
+        one = ("threads=1", "prefetch=1")  # each has one of the two
+        first, _ = worker(*one).await_ready(), worker(*one).await_ready()
         messages = [actors.gate.send(effects, str(opens), 0) for _ in range(2)]
         wait_until(lambda: len(lines(effects)) == 2 and {*map(state_of, messages)} == {"running"})
         first.kill()
