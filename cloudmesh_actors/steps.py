@@ -109,6 +109,9 @@ LOOK_AHEAD = 32
 #: A step whose runs killed their worker this often is not run again.
 MOST_DEATHS = 3
 
+#: Since when a step may begin, as an SQL expression.
+may_begin_at = sa.func.coalesce(steps.c.due_at, steps.c.enqueued_at)
+
 #: A job's state, as an SQL expression on its root row.
 JOB_STATE = sa.case(
     (sa.and_(steps.c.state.in_([*ENDED]), steps.c.open_steps > 0), State.RUNNING.value),

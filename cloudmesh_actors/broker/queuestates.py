@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import store
 from cloudmesh_actors.broker.pauses import Pause
-from cloudmesh_actors.steps import State, steps
+from cloudmesh_actors.steps import State, may_begin_at, steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def states(now: float | None = None) -> list[QueueState]:
 
 def _since(now: float) -> dict[str, float]:
     """Since when the oldest step of each queue that is due has waited."""
-    since = sa.func.coalesce(steps.c.due_at, steps.c.enqueued_at)
-    query = sa.select(steps.c.queue, sa.func.min(since)).where(steps.c.state == State.QUEUED, since <= now)
+    due = sa.and_(steps.c.state == State.QUEUED, may_begin_at <= now)
+    query = sa.select(steps.c.queue, sa.func.min(may_begin_at)).where(due)
     return _by_queue(query)
 
 

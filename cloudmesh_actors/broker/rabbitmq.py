@@ -68,7 +68,6 @@ class ConfirmingRabbitmqBroker(RabbitmqBroker):
             self.declare_queue(q_name(message.queue_name))
             self.emit_before("enqueue", message, None)
         letters = [Letter(m.queue_name, m.encode(), m.options.get("broker_priority")) for m in messages]
-        self._drop_dead_connection()
         with self._connection_errors():
             for queue in {q_name(message.queue_name) for message in messages}:
                 self.declare_queue(queue, ensure=True)
@@ -121,14 +120,6 @@ class ConfirmingRabbitmqBroker(RabbitmqBroker):
                 self._give_up_unless(was_open and tries_left > 0, error)
             else:
                 return
-
-    def _drop_dead_connection(self) -> None:
-        """It may have been closed while it was idle."""
-        if getattr(self.state, "connection", None) is not None:
-            try:
-                self.connection.process_data_events()
-            except ERRORS:
-                del self.connection
 
     def _give_up_unless(self, another_try: bool, error: Exception) -> None:
         if not another_try:

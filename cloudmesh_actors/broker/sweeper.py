@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from cloudmesh_actors import logs, roster
 from cloudmesh_actors.broker.claims import ALIVE_S, bury_the_dead
-from cloudmesh_actors.steps import Ended, State, end, steps
+from cloudmesh_actors.steps import Ended, State, end, may_begin_at, steps
 from cloudmesh_actors.store import Store
 
 #: A step is looked at when it should have begun so many seconds ago.
@@ -118,10 +118,11 @@ def _end_runs_of_the_gone(store: Store, now: float) -> int:
 
 
 def _lost(store: Store, broker: Republisher, queue: str, now: float) -> list[LostStep]:
-    since = sa.func.coalesce(steps.c.due_at, steps.c.enqueued_at)
     not_lately = sa.or_(steps.c.swept_at.is_(None), steps.c.swept_at < now - AGAIN_S)
-    overdue = sa.and_(steps.c.state == State.QUEUED, steps.c.queue == queue, since < now - OVERDUE_S)
-    query = sa.select(steps, since.label("since")).where(overdue, not_lately).order_by(since).limit(AT_ONCE)
+    overdue = sa.and_(steps.c.state == State.QUEUED, steps.c.queue == queue, may_begin_at < now - OVERDUE_S)
+    query = (
+        sa.select(steps, may_begin_at.label("since")).where(overdue, not_lately).order_by(may_begin_at).limit(AT_ONCE)
+    )
     with store.read() as connection:
         rows = connection.execute(query).all()
         if not rows:
