@@ -14,7 +14,7 @@ A job is known by the id of the message that `send()` returned, and by any unamb
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,7 @@ from cloudmesh_actors import runs, settings, steps, store
 from cloudmesh_actors.errors import JobAborted, JobError, JobFailed, JobTimeout, UnknownJob
 from cloudmesh_actors.runs import NodeOutcome, Run
 from cloudmesh_actors.steps import ENDED, JOB_STATE, Death, State
+from cloudmesh_actors.times import waits
 
 __all__ = ["Death", "Job", "NodeOutcome", "Progress", "Run", "State", "abort", "counts", "current", "deaths", "find",
            "get", "latest", "node_counts", "node_outcomes", "prune", "result", "retry", "wait"]  # fmt: skip
@@ -168,7 +169,7 @@ def wait(
     """
     deadline = None if timeout is None else clock() + timeout
     whole = find(job_id)
-    seen, pauses = None, _pauses()
+    seen, pauses = None, waits(LOOK_AGAIN_S)
     while True:
         job = _brief(whole)
         if job.ended:
@@ -355,9 +356,3 @@ def _time(seconds: float) -> datetime:
 
 def _maybe(seconds: float | None) -> datetime | None:
     return None if seconds is None else _time(seconds)
-
-
-def _pauses() -> Iterator[float]:
-    yield from LOOK_AGAIN_S
-    while True:
-        yield LOOK_AGAIN_S[-1]

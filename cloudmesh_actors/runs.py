@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import Any, TypeVar
 from uuid import NAMESPACE_OID, uuid5
 
@@ -23,6 +22,7 @@ from cloudmesh_actors.errors import JobAborted, StoreUnavailable
 from cloudmesh_actors.logs import redact
 from cloudmesh_actors.steps import node_outcomes, steps, storable
 from cloudmesh_actors.store import Store
+from cloudmesh_actors.times import waits
 
 #: Progress and node outcomes are written at most this often, in seconds.
 WRITE_EVERY_S = 0.25
@@ -188,7 +188,7 @@ class RecordedRun(Run):
         return list(self._following.values())
 
     def patiently(self, ask: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
-        for pause in chain(RETRY_S, repeat(RETRY_S[-1])):
+        for pause in waits(RETRY_S):
             try:
                 answer = ask()
             except StoreUnavailable as error:

@@ -230,11 +230,6 @@ def _abort_as_their_jobs(connection: Connection, roots: Collection[str], fresh: 
         connection.execute(sa.update(steps).where(new_below).values(abort_at=abort_at))
 
 
-def look(store: Store, step_id: str) -> Claim:
-    """What may be done with a step, without changing anything."""
-    return _claim_of(store.peek(_LOOK, step=step_id))
-
-
 def look_ahead(store: Store, step_ids: Sequence[str]) -> dict[str, Claim]:
     """What may be done with each of up to `LOOK_AHEAD` steps, without changing anything."""
     wanted = {f"step{number}": step_id for number, step_id in enumerate(step_ids)}

@@ -26,6 +26,7 @@ from dramatiq.results import Results
 
 from cloudmesh_actors import settings, steps, store
 from cloudmesh_actors.broker import pauses, signing, timelimit
+from cloudmesh_actors.broker.claims import slots_folder
 from cloudmesh_actors.broker.encoder import StrictEncoder
 from cloudmesh_actors.broker.outages import Outage
 from cloudmesh_actors.broker.pauses import HoldingBack, Pause, Watch
@@ -144,7 +145,7 @@ def be_worker(name: str) -> None:
     """Say under which name this process records its runs; where it keeps them while they run is made now."""
     _process.worker = name
     if _process.slots is None:
-        _process.slots = Slots(settings.current().state_dir / "slots", name, _process.consumer)
+        _process.slots = Slots(slots_folder(), name, _process.consumer)
 
 
 def stopping() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from itertools import chain, repeat
 from typing import TypeVar
 
 from cloudmesh_actors import logs
 from cloudmesh_actors.errors import StoreError
+from cloudmesh_actors.times import waits
 
 #: Waits between tries while the store does not answer, in seconds; the last one repeats.
 RETRY_S = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -46,7 +46,7 @@ class Outage:
 
 def patiently(work: Callable[[], _T], outage: Outage, sleep: Callable[[float], None] = time.sleep) -> _T:
     """What `work` gives, as soon as the store lets it."""
-    for pause in chain(RETRY_S, repeat(RETRY_S[-1])):
+    for pause in waits(RETRY_S):
         try:
             result = work()
         except StoreError as error:

@@ -131,7 +131,7 @@ class Table:
             return steps.claim(connection, Started(step_id, "rack", 2.0))
 
     def look(self, step_id: str) -> steps.Claim:
-        return steps.look(self.store, step_id)
+        return steps.look_ahead(self.store, [step_id])[step_id]
 
     def row(self, step_id: str) -> sa.Row:
         with self.store.read() as connection:
@@ -315,7 +315,7 @@ def work(thread):
             steps.start(c, [Started(name, "w", 2.0)])
         with store.write() as c:
             steps.end(c, [Ended(name, "root", State.DONE, 3.0)])
-        assert steps.look(store, name).verdict == "recorded"
+        assert steps.look_ahead(store, [name])[name].verdict == "recorded"
 ts = [threading.Thread(target=work, args=(t,)) for t in range(threads)]
 for t in ts: t.start()
 for t in ts: t.join()
