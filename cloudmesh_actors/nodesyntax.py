@@ -17,7 +17,7 @@ MAX_TEXT = 4_000_000
 #: The longest node name, as DNS has it.
 MAX_NAME = 253
 
-_OPERAND = re.compile(r"((?:[^\[\],!&^]++|\[[^\[\]]*+\])*+)([\[\],!&^]|\Z)")
+_OPERAND = re.compile(r"([^\[\],!&^]*(?:\[[^\[\]]*\][^\[\],!&^]*)*)([\[\],!&^]|\Z)")
 _OPERATOR = re.compile(r"[,!&^]")
 _BRACKET = re.compile(r"\[([^\[\]]*)\]")
 _RANGE = re.compile(r"([0-9]{1,64})(?:\s*-\s*([0-9]{1,64})(?:/([0-9]{1,18}))?)?")

@@ -18,11 +18,11 @@ MAX_DEPTH = 2
 
 Value: TypeAlias = "str | dict[str, Value]"
 
-_KEY = re.compile(r'\s*"((?:[^"\\]++|\\.)*+)"\s*:\s*', re.DOTALL)
-_STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)"(?=\s*(?:[,}\]]|\Z)|[ \t]*\n\s*")', re.DOTALL)
+_KEY = re.compile(r'\s*"([^"\\]*(?:\\.[^"\\]*)*)"\s*:\s*', re.DOTALL)
+_STRING = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"(?=\s*(?:[,}\]]|\Z)|[ \t]*\n\s*")', re.DOTALL)
 _LOOSE_STRING = re.compile(r'"(.*?)"(?=\s*(?:,\s*"|,?\s*[}\]]|,?\s*\Z)|[ \t]*\n\s*")', re.DOTALL)
 _BARE = re.compile(r"[^,}\]\n]*")
-_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)|([\[\]{}])', re.DOTALL)
+_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)|([\[\]{}])', re.DOTALL)
 _NEXT = re.compile(r"\s*,?\s*")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _CONTROLS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}

@@ -56,7 +56,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 #: A record as Torque prints it: elements that hold text, or one level of such elements.
-_RECORD = re.compile(r"(?:<([^<>/]++)>(?:[^<]*+</\1>|(?:<([^<>/]++)>[^<]*+</\2>)++</\1>))*+")
+_RECORD = re.compile(r"(?:<([^<>/]+)>(?:[^<]*</\1>|(?:<([^<>/]+)>[^<]*</\2>)+</\1>))*")
 _FIELD = re.compile(
     rf"<(?:(Job_Id|{'|'.join(TOP_FIELDS)})|({'|'.join(GROUP_FIELDS)})"
     rf"|({'|'.join(sorted({name for names in GROUP_FIELDS.values() for name in names}))}))>([^<]*)"
