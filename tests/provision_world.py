@@ -36,6 +36,10 @@ _workers.set_forkserver_preload(["provision_world", "cloudmesh_actors.provisione
                                  "cloudmesh_actors.provisioner.drivers.ipmi", "cloudmesh_actors.clients.ipmi.lan",
                                  "cloudmesh_actors.clients.cobbler.remote"])  # fmt: skip
 
+_looking = (
+    threading.Lock()
+)  # `start` looks at all that were started; of two threads that look at one, one reads nothing
+
 
 def add_job(job_id: str) -> None:
     """A job that has begun, as far as the store knows."""
@@ -144,30 +148,43 @@ def worker(job_id: str, node: str, number: int, fatal: str | None, told: Path) -
     """A worker of its own that dies at one point, or writes into `told` which ones it has passed."""
     environment = {name: value for name, value in os.environ.items() if name.startswith("CLOUDMESH_")}
     process = _workers.Process(target=_work, args=(environment, job_id, node, number, fatal, told))
-    process.start()
+    with _looking:
+        process.start()
     return process
+
+
+def ended(process: Any) -> int:
+    """The exit code of a worker, when it has ended."""
+    until = time.monotonic() + DEADLINE_S
+    while True:
+        with _looking:
+            code: int | None = process.exitcode
+        if code is not None:
+            return code
+        assert time.monotonic() < until, "the worker goes on and on"
+        time.sleep(0.02)
 
 
 def points_of(job_id: str, node: str, told: Path) -> list[str]:
     """The points that an undisturbed provisioning passes."""
     process = worker(job_id, node, 1, None, told)
-    process.join(DEADLINE_S)
-    assert process.exitcode == 0, process.exitcode
+    code = ended(process)
+    assert code == 0, code
     return told.read_text().splitlines()
 
 
 def killed_and_resumed(job_id: str, node: str, fatal: str, told: Path) -> tuple[bool, Provisioning]:
     """Have one worker die at a point, and another go on; whether it did die, and how it ended."""
     first = worker(job_id, node, 1, fatal, told)
-    first.join(DEADLINE_S)
-    if first.exitcode == 0:
+    code = ended(first)
+    if code == 0:
         died = False
     else:
-        assert first.exitcode == -signal.SIGKILL, first.exitcode
+        assert code == -signal.SIGKILL, code
         died = True
         second = worker(job_id, node, 2, None, told)
-        second.join(DEADLINE_S)
-        assert second.exitcode == 0, second.exitcode
+        code = ended(second)
+        assert code == 0, code
     found = records.get(job_id, node)
     assert found is not None
     return died, found
