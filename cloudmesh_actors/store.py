@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from cloudmesh_actors import settings
 from cloudmesh_actors.errors import StoreError, StoreUnavailable
+from cloudmesh_actors.filesystems import network_file_system
 from cloudmesh_actors.prepared import Prepared
 from cloudmesh_actors.settings import Settings
 
@@ -55,12 +55,6 @@ SERVER_OPTIONS = {
     # a process that stands still in the middle of a transaction must not hold its locks for ever
     "options": "-c idle_in_transaction_session_timeout=60s",
 }  # fmt: skip
-
-#: Kinds of file system, as mount(8) names them, on which SQLite's locks cannot be trusted.
-NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "fuse.sshfs",
-     "fuse.glusterfs", "fuse.ceph", "fuse.beegfs"}
-)  # fmt: skip
 
 _WRITE = {"cloudmesh_synchronous": "NORMAL"}
 _WRITE_DURABLY = {"cloudmesh_synchronous": "FULL"}
@@ -393,30 +387,6 @@ def _leave_to_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
-
-
-def network_file_system(folder: Path) -> str | None:
-    """The kind of network file system that `folder` lies on, or None when it is local (proc(5), mountinfo)."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:  # not Linux: no cheap way to know
-        return None
-    return _kind_of_mount(str(folder.resolve()), lines)
-
-
-def _kind_of_mount(folder: str, mountinfo: Sequence[str]) -> str | None:
-    best, kind = "", ""
-    for line in mountinfo:
-        left, _, right = line.partition(" - ")
-        point = _unescaped(left.split()[4])
-        if len(point) >= len(best) and (folder + "/").startswith(point.rstrip("/") + "/"):
-            best, kind = point, right.split()[0]
-    return kind if kind in NETWORK_FILE_SYSTEMS else None
-
-
-def _unescaped(path: str) -> str:
-    """Blanks, tabs, newlines and backslashes are written as three octal digits there."""
-    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path)
 
 
 def _open_sqlite(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:

@@ -14,10 +14,11 @@ from typing import Any, NoReturn, cast
 import orjson
 import structlog
 
+from cloudmesh_actors.filesystems import network_file_system
 from cloudmesh_actors.logs import bridge, render
 from cloudmesh_actors.logs.encode import Encoder
 from cloudmesh_actors.logs.streams import PrintStream
-from cloudmesh_actors.logs.writer import LogFile
+from cloudmesh_actors.logs.writer import LogFile, write_keeping_turn
 
 OUT, ERR = 1, 2
 
@@ -34,9 +35,9 @@ class LineLogger:
 
 def for_worker(worker: str, queue: str | None, *, path: Path, max_bytes: int, backups: int, level: str) -> LogFile:
     """Log JSON to descriptor 1, rotated when that is the file at `path`; take over prints, stdlib and hooks."""
-    file = LogFile(
-        OUT, path if is_open_on(OUT, path) else None, max_bytes=max_bytes, backups=backups, descriptors=(OUT, ERR)
-    )
+    own = path if is_open_on(OUT, path) else None
+    append = write_keeping_turn if own and not network_file_system(own.parent) else os.write
+    file = LogFile(OUT, own, max_bytes=max_bytes, backups=backups, descriptors=(OUT, ERR), append=append)
     encoder = Encoder({"worker": worker, "queue": queue} if queue else {"worker": worker})
 
     def emit(level: str, event: object, fields: dict[str, Any], at_ns: int | None = None) -> None:

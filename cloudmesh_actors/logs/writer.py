@@ -8,6 +8,7 @@ lost.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import threading
@@ -27,6 +28,24 @@ LOOK_INTERVAL_S = 1.0
 #: Seconds until a rotation that failed is tried again.
 RETRY_INTERVAL_S = 60.0
 
+_libc = ctypes.PyDLL(None, use_errno=True)  # a PyDLL keeps the interpreter while it calls
+_libc.write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+_libc.write.restype = ctypes.c_ssize_t
+
+
+def write_keeping_turn(fd: int, data: bytes) -> int:
+    """`os.write`, during which no other thread of Python runs. Raises OSError.
+
+    For files of a local file system. Such a write takes microseconds; to let another thread in meanwhile, as `os.write`
+    does, costs two switches of threads and up to 5 ms until this one runs again (`sys.getswitchinterval`), all the
+    time holding the log's lock, for which the others then wait.
+    """
+    written: int = _libc.write(fd, data, len(data))
+    if written < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return written
+
 
 @dataclass
 class Troubles:
@@ -40,6 +59,8 @@ class Troubles:
 class LogFile:
     """The log of one worker: `fd` is open for appending on `path`; full at `max_bytes`, `backups` are kept.
 
+    `append(fd, bytes)` writes, like `os.write`.
+
     Nothing raises: a full disk must not end a task. `troubles` counts, and `report(event, fields)` is called once
     for each kind of trouble when there is something to say and it can be said.
     """
@@ -52,13 +73,14 @@ class LogFile:
         max_bytes: int = 0,
         backups: int = 0,
         descriptors: tuple[int, ...] = (),
+        append: Callable[[int, bytes], int] = os.write,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fd, self.path, self.max_bytes, self.backups = fd, path, max_bytes, backups
         self.troubles = Troubles()
         self.report: Callable[[str, dict[str, Any]], None] = lambda event, fields: None
         self._descriptors = descriptors or (fd,)
-        self._clock = clock
+        self._write, self._clock = append, clock
         self._lock = threading.RLock()
         self._torn = False
         self._unreported = 0
@@ -85,7 +107,7 @@ class LogFile:
         whole = len(rest)
         try:
             while rest:
-                rest = rest[os.write(self.fd, rest) :]
+                rest = rest[self._write(self.fd, rest) :]
         except OSError as error:
             self._torn = self._torn or len(rest) < whole
             self.troubles.lines_lost += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from cloudmesh_actors.logs.writer import LogFile, numbered
 class Bench:
     """A log file on a clock that stands still unless moved."""
 
-    def __init__(self, path: Path, max_bytes: int = 1000, backups: int = 3) -> None:
+    def __init__(
+        self, path: Path, max_bytes: int = 1000, backups: int = 3, append: Callable[[int, bytes], int] = os.write
+    ) -> None:
         self.path, self.now = path, 100.0
         self.fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self.reports: list[tuple[str, dict[str, Any]]] = []
-        self.file = LogFile(self.fd, path, max_bytes=max_bytes, backups=backups, clock=lambda: self.now)
+        self.file = LogFile(self.fd, path, max_bytes=max_bytes, backups=backups, append=append, clock=lambda: self.now)
         self.file.report = self._report
 
     def _report(self, event: str, fields: dict[str, Any]) -> None:
@@ -37,9 +39,9 @@ class Bench:
         return b"".join(file.read_bytes() for file in [*files, self.path] if file.exists())
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "rack.log")
+@pytest.fixture(params=[os.write, writer.write_keeping_turn], ids=["letting others in", "keeping its turn"])
+def bench(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "rack.log", append=request.param)
     yield bench
     os.close(bench.fd)
 

@@ -129,39 +129,7 @@ class TestOpening:
         assert not opening.is_alive()
 
 
-MOUNTS = r"""
-22 1 254:0 / / rw - ext4 /dev/vda rw
-23 22 0:5 / /home rw,relatime shared:1 - nfs4 server:/home rw
-24 23 0:6 / /home/local\040disk rw - xfs /dev/sdb rw
-25 22 0:7 / /mnt/windows rw - cifs //pc/c rw
-26 22 0:8 / /mnt/remote rw - fuse.sshfs alice@host: rw
-27 22 0:9 / /mnt/fuse rw - fuse.mergerfs all rw
-28 22 0:10 / /home/over rw - tmpfs tmpfs rw
-""".strip().splitlines()
-
-
 class TestNetworkFileSystems:
-    @pytest.mark.parametrize(
-        ("folder", "kind"),
-        [
-            ("/var/lib", None),
-            ("/", None),
-            ("/homes", None),
-            ("/home", "nfs4"),
-            ("/home/alice/state", "nfs4"),
-            ("/home/local disk/state", None),
-            ("/home/over", None),
-            ("/mnt/windows/x", "cifs"),
-            ("/mnt/remote", "fuse.sshfs"),
-            ("/mnt/fuse", None),
-        ],
-    )
-    def test_they_are_known_by_the_innermost_mount(self, folder: str, kind: str | None) -> None:
-        assert store._kind_of_mount(folder, MOUNTS) == kind
-
-    def test_a_local_folder_is_none_of_them(self, tmp_path: Path) -> None:
-        assert store.network_file_system(tmp_path) is None
-
     def test_a_store_on_one_is_refused(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, "network_file_system", lambda folder: "nfs4")
 
