@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from cloudmesh_actors.prepared import Prepared
+from cloudmesh_actors.prepared import Prepared, PreparedBatch
 from cloudmesh_actors.store import Store, dialect_insert, metadata
 
 
@@ -291,7 +291,7 @@ def end(connection: Connection, ended: Sequence[Ended], began: Mapping[str, Star
         for step_id in _ended_among(connection, list(below)):
             del below[step_id]
     if whole := [e for e in ended if e.step_id in began]:
-        _RUN.run_many(connection, [_run_values(e, began[e.step_id]) for e in whole])
+        _RUNS.run(connection, [_run_values(e, began[e.step_id]) for e in whole])
     if rest := [e for e in ended if e.step_id not in began]:
         _END.run_many(connection, [_end_values(e) for e in rest])
     by_root = defaultdict(list)
@@ -468,21 +468,30 @@ def _if_open(value: Any, column: sa.Column[Any]) -> sa.Case[Any]:
     return sa.case((_OPEN, value), else_=column)
 
 
-# _START and _END in one
-_RUN = Prepared(
-    sa.update(steps)
-    .where(steps.c.id == sa.bindparam("step"), sa.or_(_OPEN, _JUST_ABORTED))
-    .values(
-        state=_if_open(sa.bindparam("to"), steps.c.state),
-        runs=steps.c.runs + 1,
-        worker=sa.bindparam("by"),
-        started_at=sa.bindparam("began"),
-        ended_at=_if_open(sa.bindparam("ended"), steps.c.ended_at),
-        job_ended_at=_if_open(sa.bindparam("job_ended"), steps.c.job_ended_at),
-        result=_if_open(sa.bindparam("out"), steps.c.result),
-        error=sa.case((_OPEN, sa.bindparam("text")), else_=_ABORTED_AT_ONCE),
-        error_type=_if_open(sa.bindparam("kind"), steps.c.error_type),
-        traceback=_if_open(sa.bindparam("trace"), steps.c.traceback),
-        due_at=_if_open(sa.bindparam("due"), steps.c.due_at),
+def _begin_and_end(given: Any) -> sa.Update:
+    """`_START` and `_END` in one."""
+    return (
+        sa.update(steps)
+        .where(steps.c.id == given.c.step, sa.or_(_OPEN, _JUST_ABORTED))
+        .values(
+            state=_if_open(given.c.to, steps.c.state),
+            runs=steps.c.runs + 1,
+            worker=given.c.by,
+            started_at=given.c.began,
+            ended_at=_if_open(given.c.ended, steps.c.ended_at),
+            job_ended_at=_if_open(given.c.job_ended, steps.c.job_ended_at),
+            result=_if_open(given.c.out, steps.c.result),
+            error=sa.case((_OPEN, given.c.text), else_=_ABORTED_AT_ONCE),
+            error_type=_if_open(given.c.kind, steps.c.error_type),
+            traceback=_if_open(given.c.trace, steps.c.traceback),
+            due_at=_if_open(given.c.due, steps.c.due_at),
+        )
     )
-)
+
+
+_RUNS = PreparedBatch(
+    {"step": sa.Text(), "to": sa.Text(), "by": sa.Text(), "began": sa.Double(), "ended": sa.Double(),
+     "job_ended": sa.Double(), "out": sa.Text(), "text": sa.Text(), "kind": sa.Text(), "trace": sa.Text(),
+     "due": sa.Double()},
+    _begin_and_end,
+)  # fmt: skip
