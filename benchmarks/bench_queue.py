@@ -90,6 +90,8 @@ def be_worker(kind: str, url: str, messages: int, told: int) -> None:
     """The worker process: run so many tasks, then tell how long it took, when each began, and the CPU of idling."""
     import dramatiq
 
+    from workers.worker import WORKER_TIMEOUT_MS
+
     def tell(**what: Any) -> None:
         os.write(told, json.dumps(what).encode() + b"\n")
 
@@ -99,7 +101,9 @@ def be_worker(kind: str, url: str, messages: int, told: int) -> None:
         logs.configure("rack", "rack")
     contestant = Contestant(kind, url)
     contestant.broker.emit_after("process_boot")
-    worker = dramatiq.Worker(contestant.broker, queues={"rack"}, worker_threads=THREADS, worker_timeout=250)
+    worker = dramatiq.Worker(
+        contestant.broker, queues={"rack"}, worker_threads=THREADS, worker_timeout=WORKER_TIMEOUT_MS
+    )
     worker.queue_prefetch = PREFETCH
     worker.start()
     idle = None
@@ -123,7 +127,7 @@ def be_worker(kind: str, url: str, messages: int, told: int) -> None:
 def worker_process(kind: str, url: str, messages: int, folder: Path) -> Iterator[Callable[[], dict[str, Any]]]:
     """A worker; gives what reads the next thing that it tells."""
     read, write = os.pipe()
-    log = (folder / f"{kind}.log").open("ab")
+    log = (folder / "rack.log").open("ab")  # of ours: the log that a worker rotates
     command = [sys.executable, __file__, "--worker", kind, url, str(messages), str(write)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[write])
     os.close(write)

@@ -17,8 +17,8 @@ from workers.process import Tally, guarded, leave, log, patiently, settle, watch
 from workers.queues import reach
 from workers.signals import StopRequest
 
-#: How long Dramatiq's threads and consumers sleep at a time, in milliseconds; an idle stop takes two of these.
-WORKER_TIMEOUT_MS = 250
+#: How long Dramatiq's threads and consumers sleep at a time, in milliseconds; an idle stop may take as long.
+WORKER_TIMEOUT_MS = 500
 
 #: How long a consumer waits after its connection was cut, in seconds; how it goes on is `broker/reconnecting.py`'s.
 RESTART_S = 0.2

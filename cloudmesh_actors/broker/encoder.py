@@ -47,7 +47,7 @@ class StrictEncoder(Encoder):
     """
 
     def __init__(self, keys: Keys | None = None, max_bytes: int = MAX_BYTES) -> None:
-        self._keys, self.max_bytes = keys, max_bytes
+        self._keys, self.max_bytes = keys, int(max_bytes)  # settings have a subclass, which hiredis does not send
 
     def encode(self, data: MessageData) -> bytes:
         """The message's fields as JSON. Raises ArgumentError for what JSON does not have, and for what is too long."""

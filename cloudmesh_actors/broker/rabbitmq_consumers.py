@@ -24,6 +24,9 @@ from cloudmesh_actors.broker.aside import tell_unreadable
 #: half an hour (its `consumer_timeout`).
 HELD_AT_MOST_S = 600.0
 
+#: How long a consumer waits at a time once its worker stops, in seconds.
+HURRIED_S = 0.05
+
 #: Messages that are published anew between two looks at the queue.
 RENEWED_AT_ONCE = 100
 
@@ -46,25 +49,25 @@ class TaggedConsumer(_RabbitmqConsumer):
     def __init__(self, broker: Any, queue_name: str, prefetch: int, timeout: int) -> None:
         super().__init__(broker, queue_name, prefetch, timeout)
         self._timeout_s = timeout / 1000
-        self._consuming = False
+        self._consuming: float | None = None  # how long it waits for a message, in seconds
         self._back: deque[MessageProxy] = deque()
 
     def __next__(self) -> MessageProxy | None:
         with self._gone():
             self._give_back()
-            if not self._consuming:
-                self.iterator = self.channel.consume(self.queue_name, inactivity_timeout=self._timeout_s)
-                self._consuming = True
+            if self._consuming != (patience := self._patience()):
+                self.iterator = self.channel.consume(self.queue_name, inactivity_timeout=patience)
+                self._consuming = patience
             method, _, body = next(self.iterator)
         return None if method is None else self._received(method, body)
 
     def rest(self) -> None:
         """Take no more, hand back what came and was not begun, keep the connection alive, wait. For a paused queue."""
         with self._gone():
-            if self._consuming:
+            if self._consuming is not None:
                 self.channel.cancel()
-                self._consuming = False
-            self.connection.process_data_events(time_limit=self._timeout_s)
+                self._consuming = None
+            self.connection.process_data_events(time_limit=self._patience())
             self._give_back()
 
     def put_back(self, message: MessageProxy) -> None:
@@ -86,6 +89,9 @@ class TaggedConsumer(_RabbitmqConsumer):
     def nack_all(self, messages: list[MessageProxy]) -> None:
         """Set aside all that came over this connection. Any thread may call it; the consumer's carries it out."""
         self._answer(messages, partial(self.channel.basic_nack, requeue=False))
+
+    def _patience(self) -> float:
+        return HURRIED_S if self.broker.hurrying else self._timeout_s
 
     def _answer(self, messages: list[MessageProxy], answer: Callable[[int], Any]) -> None:
         tags = [message._tag for message in messages if message.__dict__.get("cloudmesh_consumer") is self]

@@ -52,6 +52,9 @@ SET_ASIDE_KEPT_MS = 7 * 86_400_000
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
 
+#: How long a consumer waits at a time once its worker stops, in seconds.
+HURRIED_S = 0.05
+
 #: Messages that were set aside are looked at so many at a time.
 ASIDE_AT_ONCE = 100
 
@@ -185,7 +188,12 @@ class WakingRedisBroker(RedisBroker):
     Args:
         heartbeat_timeout_ms: see `HEARTBEAT_TIMEOUT_MS`; shorter in tests.
         maintenance_every_s: see `MAINTENANCE_EVERY_S`.
+
+    Attributes:
+        hurrying: the worker stops, and its consumers are not to sleep long any more.
     """
+
+    hurrying = False
 
     def __init__(
         self,
@@ -441,7 +449,7 @@ class RedisConsumer(Consumer):
         with connection_errors():
             self._keep_up()
             self._mine.room.clear()
-            self._mine.room.wait(self._timeout_s)
+            self._mine.room.wait(self._patience())
             self._give_back([_text(name) for name, _ in self._fetched])
             self._fetched.clear()
 
@@ -536,7 +544,7 @@ class RedisConsumer(Consumer):
         if self._is_full():
             self._mine.room.clear()
             if self._is_full():
-                self._mine.room.wait(self._timeout_s)
+                self._mine.room.wait(self._patience())
         elif self._wake.get_message(timeout=self._until_due()) is not None:
             while self._wake.get_message(timeout=0) is not None:  # one look serves all announcements so far
                 pass
@@ -547,8 +555,11 @@ class RedisConsumer(Consumer):
     def _until_due(self) -> float:
         dues = [due for due in [*self._mine.held.values()] if due is not None] if self._delayed else []
         if not dues:
-            return self._timeout_s
-        return min(self._timeout_s, max(0.001, (min(dues) - current_millis()) / 1000))
+            return self._patience()
+        return min(self._patience(), max(0.001, (min(dues) - current_millis()) / 1000))
+
+    def _patience(self) -> float:
+        return HURRIED_S if self._broker.hurrying else self._timeout_s
 
 
 def _read(body: bytes, queue: str) -> Message[Any]:
@@ -571,5 +582,7 @@ def connection_errors() -> Iterator[None]:
     """
     try:
         yield
+    except redis.DataError:  # what we wanted to send is nothing that can be sent: no outage, a mistake
+        raise
     except redis.RedisError as error:
         raise ConnectionClosed(error) from None

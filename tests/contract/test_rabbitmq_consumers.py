@@ -137,6 +137,19 @@ def test_a_consumer_that_dies_loses_none_that_it_held(delayed: ConfirmingRabbitm
     following.close()
 
 
+def test_nobody_waits_for_long_when_the_worker_stops(delayed: ConfirmingRabbitmqBroker) -> None:
+    consumer = delayed.consume("rack", 10, timeout=2_000)
+    assert next(consumer) is None  # it has waited for messages already, as long as it may
+    delayed.hurrying = True
+    consumer._timeout_s = 60.0  # type: ignore[attr-defined]
+
+    began = time.monotonic()
+    assert next(consumer) is None
+    consumer.rest()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 30
+    consumer.close()
+
+
 def test_a_connection_that_ended_while_it_was_idle_is_made_anew(delayed: ConfirmingRabbitmqBroker) -> None:
     for ask in (lambda: delayed.depth("rack"), delayed.ping, lambda: delayed.sift_aside("rack", lambda _: Fate.KEPT)):
         delayed.connection._impl._transport._sock.shutdown(socket.SHUT_RDWR)

@@ -15,6 +15,7 @@ from dramatiq.common import current_millis
 from dramatiq.errors import ConnectionClosed
 from dramatiq.message import Message
 from engines import wait_until
+from pydantic import ByteSize
 
 from cloudmesh_actors.broker import redis as module
 from cloudmesh_actors.broker.encoder import StrictEncoder
@@ -72,6 +73,22 @@ def cut_connections(server: RedisServer) -> None:
 
 
 class TestFetching:
+    def test_it_waits_for_messages_but_not_for_long_when_its_worker_stops(self, one: WakingRedisBroker) -> None:
+        consumer = consume(one, timeout=60_000)
+        one.hurrying = True
+
+        began = time.monotonic()
+        assert next(consumer) is None
+        consumer.rest()
+        assert time.monotonic() - began < 30
+
+    def test_a_limit_in_a_subclass_of_int_is_no_outage(self, one: WakingRedisBroker) -> None:
+        """As settings have them; hiredis, where it is installed, sends int itself only."""
+        dramatiq.set_encoder(StrictEncoder(max_bytes=ByteSize(1000)))
+        send(one, "a")
+
+        assert texts(take(consume(one))) == ["a"]
+
     def test_messages_come_in_order_and_no_more_than_may_be_held(self, one: WakingRedisBroker) -> None:
         send(one, *"abcde")
         consumer = consume(one, prefetch=3)
