@@ -19,6 +19,7 @@ from cloudmesh_actors.errors import ArgumentError
 from cloudmesh_actors.rain import stepping, systems
 from cloudmesh_actors.rain.model import NodeResult, PowerAction
 from cloudmesh_actors.rain.powering import Powering
+from cloudmesh_actors.stagger import Groups, PowerOns
 
 
 def _spelt(action: object) -> object:
@@ -34,7 +35,8 @@ def deploy_system(name: Nodes, profile: str | None = None, wait_lease: Seconds =
     """Install systems: set their profile, switch netboot on, power-cycle them, follow the installation to its end.
 
     The job ends when every node is installed or has failed; its result has an entry per node, with `stage` and
-    `profile`. Each step is a message of its own, `rain.deploy_step`, so the job may take hours.
+    `profile`. Each step is a message of its own, `rain.deploy_step`, so the job may take hours. Nodes are begun with in
+    groups (`CLOUDMESH_POWER_ON_GROUP`).
 
     Args:
         profile: a profile of their Cobbler; without one they keep theirs.
@@ -44,9 +46,10 @@ def deploy_system(name: Nodes, profile: str | None = None, wait_lease: Seconds =
     if not run.job_id:
         raise ArgumentError("rain.deploy_system is a chain of messages: send it to a worker, do not call it.")
     nodes = site.current().nodes(name)
-    stepping.request(run, nodes, profile, wait_lease)
-    for node in nodes:
-        run.then(deploy_step.message(node), key=node)
+    delays = [Groups.current().delay(position) for position in range(len(nodes))]
+    stepping.request(run, dict(zip(nodes, delays, strict=True)), profile, wait_lease)
+    for node, delay in zip(nodes, delays, strict=True):
+        run.then(deploy_step.message(node), key=node, delay=delay)
 
 
 @actor("rain", changes_hardware=True)
@@ -73,21 +76,27 @@ def power_system(name: Nodes, action: Action = "status", wait_lease: Seconds = 0
     """Switch systems on (or True), off (or False), reboot them, or ask for their power.
 
     An entry is ok when the node was seen so: `power`, and `note` ("switched on", "already on"). After a crash no
-    command is sent twice.
+    command is sent twice. Nodes are switched on in groups (`CLOUDMESH_POWER_ON_GROUP`).
     """
     if action == "status":
         return _each(name, lambda node: {"power": _converse(node, lambda it: it.power_status(node))}, power=None)
     run = jobs.current()
     ended, marks = run.outcomes(), run.marks()
+    power_ons = PowerOns(run, total=len(site.current().nodes(name)))
 
     def switch(node: str) -> Mapping[str, Any]:
         if node in ended:
             was = ended[node]
             return {"ok": was.ok, "error": was.error, "error_kind": was.error_kind, "note": "as an earlier run left it"}
-        seconds = settings.current().power_deadline
-        with leases.hold(node, run=run, wait=wait_lease) as guard, stepping.connect(node) as cobbler:
-            powering = Powering(node, cobbler, run, check=guard.check, mark=marks.get(node), seconds=seconds)
-            return asdict(powering.carry_out(action))
+        try:
+            with leases.hold(node, run=run, wait=wait_lease) as guard, stepping.connect(node) as cobbler:
+                powering = Powering(
+                    node, cobbler, run, check=guard.check, mark=marks.get(node),
+                    seconds=settings.current().power_deadline, turn=power_ons.turn(),
+                )  # fmt: skip
+                return asdict(powering.carry_out(action))
+        finally:
+            power_ons.ended()
 
     return _each(name, switch, power=None, note=None)
 

@@ -2,7 +2,7 @@
 
 A reboot is "off, seen off, on, seen on" here: Cobbler's own leaves a node on when somebody switches it off meanwhile,
 and is complete when it failed. A mark is committed before its command is sent; after a crash in between nothing is
-sent again, and the node is looked at.
+sent again, and the node is looked at. A node is switched on only when its turn has come.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cloudmesh_actors.clients.cobbler.model import Cobbler, PowerState
 from cloudmesh_actors.errors import DeadlineExceeded, NodeError, OutcomeUnknown, ProtocolError, Refused, Unreachable
 from cloudmesh_actors.rain.model import PowerAction
 from cloudmesh_actors.runs import Run
+from cloudmesh_actors.stagger import AT_ONCE, PowerOns, Turn, Turns
 
 #: The commands of an action, in their order.
 COMMANDS: dict[PowerAction, tuple[PowerState, ...]] = {
@@ -50,6 +51,7 @@ class Powering:
         check: raises LeaseLost when no command may be sent; called immediately before each.
         mark: what an earlier run of this step marked for the node before it died; None when nothing was sent.
         seconds: how long the node may take to follow each command.
+        turn: when the node may be switched on; by default at any time.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class Powering:
         check: Callable[[], None],
         mark: str | None,
         seconds: float,
+        turn: Turn | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._node, self._cobbler, self._run, self._check = node, cobbler, run, check
+        self._turn = turn or PowerOns(run, total=1, turns=Turns(AT_ONCE)).turn()
         self._mark, self._seconds, self._clock, self._sleep = mark, seconds, clock, sleep
 
     def carry_out(self, action: PowerAction) -> Powered:
@@ -74,6 +78,7 @@ class Powering:
             DeadlineExceeded: the node did not follow in time.
             OutcomeUnknown: whether a command was sent cannot be known.
             Refused: Cobbler could not carry it out.
+            JobAborted, HandedBack: the run was to stop meanwhile.
             NodeError: another trouble with Cobbler.
         """
         *before, last = COMMANDS[action]
@@ -87,6 +92,9 @@ class Powering:
         if not in_doubt:
             if self._cobbler.power_status(self._node) == goal:
                 return f"already {goal}"
+            if goal == "on" and not self._turn.has_come():
+                self._turn.wait()
+                return self._reach(goal)  # somebody may have switched it on meanwhile
             event_id = self._send(goal)
         self._watch(goal, None if in_doubt else event_id)
         return f"switched {goal}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloudmesh_actors import leases, logs, settings, site
@@ -52,11 +52,11 @@ def connect(node: str) -> Cobbler:
     return connect_to(inventory.cobblers[name])
 
 
-def request(run: Run, nodes: tuple[str, ...], profile: str | None, wait_lease: float) -> None:
-    """Keep that these nodes are to be deployed by the run's job."""
+def request(run: Run, delays: Mapping[str, float], profile: str | None, wait_lease: float) -> None:
+    """Keep that these nodes are to be deployed by the run's job, each after so many seconds."""
     now = time.time()
-    asked: dict[str, Any] = {"profile": profile, "requested_at": now, "stage_at": now, "wait_lease": wait_lease}
-    records.begin(Deploy(job_id=run.job_id, node=node, **asked) for node in nodes)
+    asked: dict[str, Any] = {"profile": profile, "requested_at": now, "wait_lease": wait_lease}
+    records.begin(Deploy(job_id=run.job_id, node=node, stage_at=now + delay, **asked) for node, delay in delays.items())
 
 
 def step(run: Run, node: str) -> float | None:
@@ -105,7 +105,7 @@ def _step(run: Run, deploy: Deploy) -> float | None:
 
 def _wait_for_lease(run: Run, deploy: Deploy, error: LeaseHeld, clock: Callable[[], float] = time.time) -> float | None:
     run.checkpoint()
-    waited = clock() - deploy.requested_at
+    waited = clock() - deploy.stage_at
     if deploy.stage is Stage.REQUESTED and waited < deploy.wait_lease:
         records.change(deploy, trouble=str(error))
         return min(TRY_LEASE_EVERY_S, deploy.wait_lease - waited + 0.1)

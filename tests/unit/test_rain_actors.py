@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 import typer
+from provision_world import add_job, run_of
 
 from cloudmesh_actors import settings, store
 from cloudmesh_actors.cli import output, rain, rainviews
 from cloudmesh_actors.errors import ArgumentError
-from cloudmesh_actors.rain import actors, systems
+from cloudmesh_actors.rain import actors, records, systems
+from cloudmesh_actors.rain.model import PowerAction
 from cloudmesh_actors.secret import Secret
 from cloudmesh_actors.site import Bmc
 
@@ -53,6 +56,45 @@ def test_a_reboot_is_off_and_on_again() -> None:
     [result] = actors.power_system("i001", "reboot")
 
     assert (result["power"], result["note"]) == ("on", "switched off and on again")
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDMESH_POWER_ON_GROUP", "1")
+    monkeypatch.setenv("CLOUDMESH_POWER_ON_INTERVAL", "0.4")
+    settings.reset()
+
+
+@pytest.mark.usefixtures("one_by_one")
+@pytest.mark.parametrize("action", ["on", "reboot"])
+def test_nodes_are_switched_on_in_groups(action: PowerAction) -> None:
+    actors.power_system("i[001-003]", "off")
+    began = time.monotonic()
+
+    results = actors.power_system("i[001-003]", action)
+
+    assert [entry["power"] for entry in results] == ["on"] * 3
+    assert time.monotonic() - began >= 0.8
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_what_is_on_already_needs_no_turn() -> None:
+    began = time.monotonic()
+
+    assert {entry["note"] for entry in actors.power_system("i[001-003]", "on")} == {"already on"}
+    assert time.monotonic() - began < 0.4
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_deploys_begin_in_groups_and_their_deadlines_with_them() -> None:
+    add_job("a-job")
+    run = run_of("a-job", "deploy")
+
+    actors.deploy_system.fn("i[001-003]", "hpc")
+
+    assert [delay for _, delay in run.following] == [None, 400, 800]
+    begun = [deploy for node in ("i001", "i002", "i003") if (deploy := records.get("a-job", node))]
+    assert [round(deploy.stage_at - deploy.requested_at, 3) for deploy in begun] == [0.0, 0.4, 0.8]
 
 
 def test_the_power_of_a_node_without_a_cobbler_is_a_sentence() -> None:
