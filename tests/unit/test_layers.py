@@ -14,7 +14,19 @@ ROOT = Path(__file__).parents[2]
 
 #: The storeys, from the ground up. A part is a module, a package, or one of ours beside `cloudmesh_actors`.
 STOREYS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("errors", "families", "secret", "urls", "settings", "times", "nodesyntax", "nodes", "site", "logs"),
+    "ground": (
+        "errors",
+        "families",
+        "secret",
+        "urls",
+        "settings",
+        "times",
+        "filesystems",
+        "nodesyntax",
+        "nodes",
+        "site",
+        "logs",
+    ),
     "store": ("prepared", "store", "migrations", "steps", "runs", "roster", "leases"),
     "engine": ("clients", "broker", "actor", "fanout", "stagger", "jobs"),
     "families": FAMILIES,
@@ -32,6 +44,7 @@ LOWEST = {
     "secret": {"errors"},
     "urls": {"errors", "secret"},
     "settings": {"errors", "families", "secret", "urls"},
+    "filesystems": set[str](),
     "nodesyntax": {"errors"},
     "nodes": {"errors", "nodesyntax"},
     "store": {"migrations", "prepared"},
