@@ -12,6 +12,7 @@ badly, so that a job's state can be read, and filtered by, from its root row alo
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -109,6 +110,10 @@ LOOK_AHEAD = 32
 #: A step whose runs killed their worker this often is not run again.
 MOST_DEATHS = 3
 
+#: Before its last try such a step waits until so long after the start of the run before, in seconds. When a machine
+#: fails bit by bit, an innocent step would otherwise go from a worker that dies to one that is about to.
+SUSPECTED_S = 5.0
+
 #: Since when a step may begin, as an SQL expression.
 may_begin_at = sa.func.coalesce(steps.c.due_at, steps.c.enqueued_at)
 
@@ -176,6 +181,7 @@ class Verdict(StrEnum):
     RECORDED = "recorded"  # its outcome is known: acknowledge, do not run
     ABORTED = "aborted"  # somebody asked, before it began
     RUNNING = "running"  # a run of it has begun and nobody has recorded its end
+    SUSPECT = "suspect"  # all but one of the runs that it may lose killed their workers, a moment ago: wait
     POISON = "poison"  # its runs killed their workers: set it aside
     UNKNOWN = "unknown"  # it has no row: sent by somebody else's program, or long forgotten
 
@@ -231,10 +237,11 @@ def _abort_as_their_jobs(connection: Connection, roots: Collection[str], fresh: 
 
 
 def look_ahead(store: Store, step_ids: Sequence[str]) -> dict[str, Claim]:
-    """What may be done with each of up to `LOOK_AHEAD` steps, without changing anything."""
+    """What may be done now with each of up to `LOOK_AHEAD` steps, without changing anything."""
     wanted = {f"step{number}": step_id for number, step_id in enumerate(step_ids)}
     rows = store.peek_all(_LOOK_AHEAD, **{**_NO_STEPS, **wanted})
-    found = {row[0]: _claim_of(row[1:]) for row in rows}
+    now = time.time()
+    found = {row[0]: _claim_of(row[1:], now) for row in rows}
     return {step_id: found.get(step_id) or Claim(Verdict.UNKNOWN) for step_id in step_ids}
 
 
@@ -245,7 +252,7 @@ def claim(connection: Connection, started: Started, after_run: int | None = None
         after_run: a run of it that was recorded as running and is known to have died.
     """
     lock(connection, {started.step_id})
-    seen = _claim_of(_LOOK.run(connection, step=started.step_id).fetchone())
+    seen = _claim_of(_LOOK.run(connection, step=started.step_id).fetchone(), started.at)
     if seen.verdict is Verdict.RUNNING and seen.runs == after_run:
         seen = seen._replace(verdict=Verdict.RUN)
     if seen.verdict is Verdict.RUN:
@@ -253,11 +260,14 @@ def claim(connection: Connection, started: Started, after_run: int | None = None
     return seen
 
 
-def _claim_of(row: tuple[str, int, float | None, str, int, str | None, float | None] | None) -> Claim:
+def _claim_of(row: tuple[str, int, float | None, str, int, str | None, float | None] | None, now: float) -> Claim:
     if row is None:
         return Claim(Verdict.UNKNOWN)
     state, runs, abort_at, root_id, deaths, worker, started_at = row
-    return Claim(_verdict(state, deaths, abort_at), runs, root_id, worker, started_at)
+    verdict = _verdict(state, deaths, abort_at)
+    if verdict is Verdict.RUN and deaths == MOST_DEATHS - 1 and started_at and now < started_at + SUSPECTED_S:
+        verdict = Verdict.SUSPECT
+    return Claim(verdict, runs, root_id, worker, started_at)
 
 
 def _verdict(state: str, deaths: int, abort_at: float | None) -> Verdict:

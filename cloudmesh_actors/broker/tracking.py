@@ -25,8 +25,8 @@ from cloudmesh_actors.store import Store
 #: Keys that a run binds to every line its task logs.
 LOG_KEYS = ("job_id", "step_id", "actor", "run")
 
-#: When a message comes again while its step still runs in this process (its connection was cut), it is looked at again
-#: after this long, in milliseconds.
+#: A message that has to wait is looked at again after this long, in milliseconds: its step still runs in this process
+#: (its connection was cut) or another, or is suspected to have killed its workers.
 TWIN_WAIT_MS = 3_000
 
 log = logs.get_logger()
@@ -147,7 +147,7 @@ class Tracking(Middleware):
             case Verdict.ABORTED:
                 ended = steps.never_begun(message.message_id, claim.root_id, self._clock())
                 settle_with(message, Settlement(ended))
-            case Verdict.RUNNING:
+            case Verdict.RUNNING | Verdict.SUSPECT:
                 settle_with(message, Settlement(None, run_again_in_ms=TWIN_WAIT_MS))
             case Verdict.POISON:
                 ended = patiently(lambda: self._claims.poisoned(message.message_id, claim.root_id), self._outage)

@@ -14,7 +14,7 @@ from cloudmesh_actors.broker import sweeper
 from cloudmesh_actors.broker.claims import Claims
 from cloudmesh_actors.broker.sweeper import LostStep, Swept
 from cloudmesh_actors.errors import BrokerUnavailable
-from cloudmesh_actors.steps import Death, Ended, Queued, Started, State, Verdict
+from cloudmesh_actors.steps import SUSPECTED_S, Death, Ended, Queued, Started, State, Verdict
 from cloudmesh_actors.store import Store
 
 NOW = 10_000.0
@@ -50,9 +50,9 @@ class Table:
         with self.store.write() as connection:
             steps.bury(connection, self.store, dead, NOW, blameless=blameless)
 
-    def claim(self, step_id: str, after_run: int | None = None) -> Verdict:
+    def claim(self, step_id: str, after_run: int | None = None, at: float = NOW) -> Verdict:
         with self.store.write() as connection:
-            return steps.claim(connection, Started(step_id, "w2", NOW), after_run).verdict
+            return steps.claim(connection, Started(step_id, "w2", at), after_run).verdict
 
     def row(self, step_id: str) -> Any:
         with self.store.read() as connection:
@@ -98,10 +98,20 @@ class TestRunsThatDied:
         table.bury(Death("a", "rack", 1, 2.0), blameless=True)
         assert (table.row("a").state, table.row("a").deaths) == ("queued", 0)
 
+    def test_before_its_last_try_it_waits_so_that_it_does_not_follow_failing_machines(self, table: Table) -> None:
+        table.queue("a")
+        for run in (1, 2):
+            assert table.claim("a") is Verdict.RUN
+            table.bury(Death("a", f"w{run}", run, NOW))
+
+        assert table.claim("a", at=NOW + SUSPECTED_S - 0.1) is Verdict.SUSPECT
+        assert (table.row("a").state, table.row("a").runs) == ("queued", 2)
+        assert table.claim("a", at=NOW + SUSPECTED_S) is Verdict.RUN
+
     def test_after_three_deaths_it_is_poison_and_the_history_says_why(self, table: Table) -> None:
         table.queue("a")
         for run in (1, 2, 3):
-            assert table.claim("a") is Verdict.RUN
+            assert table.claim("a", at=NOW + run * SUSPECTED_S) is Verdict.RUN
             table.bury(Death("a", f"w{run}", run, float(run)))
         assert table.claim("a") is Verdict.POISON
 
