@@ -28,7 +28,7 @@ STATES = ["INITIATING", "PREPARING_IMAGE", "BOOTING", "AVAILABLE", "SUCCESS"]
 
 
 class World(NamedTuple):
-    """A fleet, and what it works on: i001 and i002 are a Cobbler's, i003 is a BMC's, s001 to s009 are simulated."""
+    """A fleet, and what it works on: i001 and i002 are a Cobbler's, i003 is a BMC's, s001 to s021 are simulated."""
 
     fleet: FleetUnderTest
     server: cobbler_server.CobblerServer
@@ -65,8 +65,8 @@ def both(of_cobbler: str, of_bmcs: str) -> str:
     bmcs, rest = of_bmcs.split("provision:\n")
     clusters, provision = of_cobbler.split("provision:\n")
     driver = next(line for line in rest.splitlines() if "ipmi" in line)
-    clusters = clusters.replace("clusters:\n", 'clusters:\n  sim: {nodes: "s[001-009]"}\n')
-    return f'{clusters}{bmcs}provision:\n  "s[001-009]": simulator\n{driver}\n{provision}'
+    clusters = clusters.replace("clusters:\n", 'clusters:\n  sim: {nodes: "s[001-021]"}\n')
+    return f'{clusters}{bmcs}provision:\n  "s[001-021]": simulator\n{driver}\n{provision}'
 
 
 class Done(NamedTuple):
@@ -120,6 +120,22 @@ def test_a_worker_that_is_killed_in_its_midst_costs_nothing(up: World) -> None:
         job = jobs.wait(job_id, 120)
     assert str(job.state) == "done"
     for number in range(1, 7):
+        assert states_of(it, f"s{number:03}") == STATES
+
+
+@pytest.mark.parametrize(("how", "first"), [("stopped", 10), ("killed", 16)])
+def test_a_broker_that_is_restarted_in_its_midst_costs_only_time(
+    up: World, session_rabbitmq: Server, how: str, first: int
+) -> None:
+    it = up.fleet
+    job_id = cm(it, "provision", f"s[{first:03}-{first + 5:03}]", "hpc", "--yes").stdout.strip()
+    with it.here():
+        eventually(lambda: any(each.version > 2 for each in records.of_job(job_id)))
+        session_rabbitmq.stop() if how == "stopped" else session_rabbitmq.kill()
+        session_rabbitmq.start()
+        job = jobs.wait(job_id, 180)
+    assert str(job.state) == "done"
+    for number in range(first, first + 6):
         assert states_of(it, f"s{number:03}") == STATES
 
 
