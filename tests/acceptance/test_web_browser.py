@@ -14,6 +14,7 @@ from brokers import free_port
 from consoles import write_site
 from fleets import FleetUnderTest, fleet
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from servers import require
 
 CHROMIUM = ("--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking")
@@ -61,7 +62,15 @@ def launch(page: Page, recipe: str, servers: str) -> None:
     page.get_by_label("Servers").fill(servers)
     page.get_by_text(recipe, exact=True).first.click()
     page.get_by_role("button", name="Launch", exact=True).click()
-    page.wait_for_url("**/cm/launch/jobs/*")
+    await_launch(page)
+
+
+def await_launch(page: Page, other_than: str = "") -> None:
+    """Wait for the page of a launch; says what is on the page that is there instead."""
+    try:
+        page.wait_for_url(lambda url: url != other_than and "/cm/launch/jobs/" in url)
+    except PlaywrightTimeout as error:
+        raise AssertionError(f"the page is still {page.url}: {page.locator('main').inner_text()}") from error
 
 
 def row(page: Page, server: str) -> str:
@@ -78,7 +87,7 @@ def test_a_recipe_is_launched_from_the_page_and_watched_until_it_is_active(page:
     expect(page.locator("[data-said=press]")).to_have_text("quick on 2 servers")
     page.get_by_role("button", name="Launch", exact=True).click()
 
-    page.wait_for_url("**/cm/launch/jobs/*")
+    await_launch(page)
     expect(page.locator("#launch-head")).to_contain_text("2 active")
     expect(page.locator("#launch-output pre")).to_contain_text("count=3 mood=calm loud=true <i>hello</i> on i001")
     page.get_by_role("link", name="i002").click()
@@ -101,6 +110,22 @@ def test_what_is_wrong_is_said_while_it_is_typed_and_what_was_typed_is_kept(page
     expect(page.locator("[data-wrong='quick.count']")).to_contain_text("more than 9")
 
 
+def test_nothing_moves_under_the_pointer_when_the_answer_to_what_is_typed_comes(page: Page) -> None:
+    page.goto("/cm/launch?recipe=quick")
+    button = page.get_by_role("button", name="Launch", exact=True)
+    expect(button).to_be_visible()
+    place = button.bounding_box()
+
+    page.get_by_label("Servers").fill("i001")
+    expect(page.locator("[data-said=servers]")).to_have_text("1 server: i001")
+    assert button.bounding_box() == place
+    page.get_by_label("Servers").fill("nope")
+    page.get_by_label("count").fill("12")
+    expect(page.locator("[data-wrong=servers]")).to_contain_text("nope is not in the site")
+    expect(page.locator("[data-wrong='quick.count']")).to_contain_text("more than 9")
+    assert button.bounding_box() == place
+
+
 def test_servers_can_be_ticked_with_the_keyboard_alone(page: Page) -> None:
     page.goto("/cm/launch?recipe=quick")
     page.get_by_text("Tick them").focus()
@@ -111,7 +136,7 @@ def test_servers_can_be_ticked_with_the_keyboard_alone(page: Page) -> None:
     page.get_by_label("Servers").focus()
     page.keyboard.press("Enter")
 
-    page.wait_for_url("**/cm/launch/jobs/*")
+    await_launch(page)
     expect(page.locator("#launch-head")).to_contain_text("1 active")
     assert "i003" in row(page, "i003")
 
@@ -124,7 +149,7 @@ def test_a_failing_script_shows_its_output_and_is_relaunched_where_it_failed(pag
     expect(page.locator("#launch-output .error-box")).to_be_visible()
     first = page.url
     page.get_by_role("button", name="Relaunch what failed").click()
-    page.wait_for_url(lambda url: url != first and "/cm/launch/jobs/" in url)
+    await_launch(page, other_than=first)
     expect(page.locator("#launch-head")).to_contain_text("2 error")
     page.goto("/cm/audit")
     expect(page.locator("tbody tr").first).to_contain_text("relaunch failed")
@@ -141,7 +166,7 @@ def test_a_launch_is_aborted_and_launched_again(page: Page) -> None:
     expect(page.get_by_role("button", name="Abort")).to_be_hidden()
     first = page.url
     page.get_by_role("button", name="Relaunch all").click()
-    page.wait_for_url(lambda url: url != first and "/cm/launch/jobs/" in url)
+    await_launch(page, other_than=first)
     expect(page.locator("#launch-output pre")).to_contain_text("begun on i001")
     page.get_by_role("button", name="Abort").click()
     expect(page.locator("#launch-head")).to_contain_text("1 aborted")
