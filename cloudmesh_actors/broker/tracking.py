@@ -89,8 +89,8 @@ class Tracking(Middleware):
         if claim.verdict is Verdict.RUN:
             self._begin(message, claim)
             return
-        self._running.discard(message.message_id)
-        self._skip(message, claim)
+        if not self._skip(message, claim):
+            self._running.discard(message.message_id)
         log.info("message.skipped", message_id=message.message_id, step=claim.verdict.value)
         raise SkipMessage(f"its step is {claim.verdict.value}")
 
@@ -141,8 +141,11 @@ class Tracking(Middleware):
         self._claims.ahead.forget(step_id)
         self._running.discard(step_id)
 
-    def _skip(self, message: MessageProxy, claim: Claim) -> None:
-        """What becomes of a message that may not run now."""
+    def _skip(self, message: MessageProxy, claim: Claim) -> bool:
+        """Decide what becomes of a message that may not run now; whether there is an outcome to commit.
+
+        Until it is committed, a copy of the message has to wait: it would be set aside a second time.
+        """
         match claim.verdict:
             case Verdict.ABORTED:
                 ended = steps.never_begun(message.message_id, claim.root_id, self._clock())
@@ -153,6 +156,7 @@ class Tracking(Middleware):
                 ended = patiently(lambda: self._claims.poisoned(message.message_id, claim.root_id), self._outage)
                 log.error("message.set_aside", message_id=message.message_id, reason=ended.error)
                 settle_with(message, Settlement(ended, durable=True, set_aside=True))
+        return claim.verdict in (Verdict.ABORTED, Verdict.POISON)
 
     def _begin(self, message: MessageProxy, claim: Claim) -> None:
         number = claim.runs + 1

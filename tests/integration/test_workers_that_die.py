@@ -16,8 +16,8 @@ from engines import WorkerProcess, ended, engine, state_of, wait_until
 from sample_actors import lines
 
 from cloudmesh_actors import broker as brokers
-from cloudmesh_actors import jobs
-from cloudmesh_actors.steps import State
+from cloudmesh_actors import jobs, steps, store
+from cloudmesh_actors.steps import Death, State
 
 #: So that Redis counts a worker as dead in a time that a test can wait.
 IMPATIENT = "heartbeat_timeout_ms=1500"
@@ -156,7 +156,24 @@ class TestPoison:
         )
         assert ended(good).state == "done"
         assert lines(effects) == ["run 1", "run 2", "run 3", "good"]
-        wait_until(lambda: depth() in (brokers.Depth(0, 0, 0, 1), brokers.Depth(0, 0, None, 1)))
+        expected = (brokers.Depth(0, 0, 0, 1), brokers.Depth(0, 0, None, 1))
+        wait_until(lambda: depth() in expected, lambda: str(depth()))
+
+    def test_copies_of_its_message_are_set_aside_once(self, actors: Any, worker: Any, effects: str) -> None:
+        """A worker that dies between the copy that waits and the acknowledgement of the original leaves both."""
+        message = actors.note.send(effects, "never")
+        for _ in range(4):
+            brokers.current().publish_again(message, 0)
+        deaths = [Death(message.message_id, f"dead{run}", run, time.time()) for run in (1, 2, 3)]
+        with store.current().write() as connection:
+            steps.bury(connection, store.current(), deaths, time.time(), blameless=False)
+
+        worker("threads=4").await_ready()
+
+        assert ended(message).error_type == "Poison"
+        expected = (brokers.Depth(0, 0, 0, 1), brokers.Depth(0, 0, None, 1))
+        wait_until(lambda: depth() in expected, lambda: str(depth()))
+        assert lines(effects) == []
 
     def test_who_merely_ran_beside_it_goes_on(self, actors: Any, worker: Any, effects: str, tmp_path: Path) -> None:
         """Two workers: one is killed from outside while it runs a task of its own."""
