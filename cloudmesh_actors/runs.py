@@ -33,6 +33,9 @@ RETRY_S = (0.2, 0.5, 1.0, 2.0)
 #: An abort is noticed at the first safe point after this long, in seconds.
 LOOK_FOR_ABORT_EVERY_S = 0.5
 
+#: How long those sleep at a time whom a worker that stops waits for, in seconds.
+HURRIED_S = 0.05
+
 T = TypeVar("T")
 log = logs.get_logger()
 
@@ -268,6 +271,10 @@ class StopSignal:
     def stopping(self) -> bool:
         """Whether the worker has begun to stop."""
         return self._ends_at is not None
+
+    def patience(self, seconds: float) -> float:
+        """How long one who looks again and again may sleep at a time: `seconds`, and briefly once the worker stops."""
+        return min(seconds, HURRIED_S) if self.stopping() else seconds
 
     def grace_is_over(self) -> bool:
         """Whether runs have to end at their next safe point."""

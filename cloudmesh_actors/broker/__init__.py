@@ -149,11 +149,9 @@ def be_worker(name: str) -> None:
 
 
 def stopping() -> None:
-    """This worker was asked to stop: its consumers are to hurry, and should it be killed, no run is to blame."""
+    """This worker was asked to stop: should it be killed because it takes too long, no run is to blame."""
     if _process.slots is not None:
         _process.slots.stopping()
-    if _process.broker is not None:
-        _process.broker.hurrying = True
 
 
 def make(

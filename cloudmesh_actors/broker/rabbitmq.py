@@ -33,13 +33,7 @@ PUBLISH_TRIES = 3
 
 
 class ConfirmingRabbitmqBroker(RabbitmqBroker):
-    """Dramatiq's RabbitMQ broker with safe defaults.
-
-    Attributes:
-        hurrying: the worker stops, and its consumers are not to sleep long any more.
-    """
-
-    hurrying = False
+    """Dramatiq's RabbitMQ broker with safe defaults."""
 
     def __init__(self, url: str, *, quorum: bool = False, middleware: list[Any] | None = None) -> None:
         super().__init__(url=url, confirm_delivery=True, middleware=middleware or [])

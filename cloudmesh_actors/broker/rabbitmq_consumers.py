@@ -16,16 +16,13 @@ from dramatiq.common import current_millis, q_name
 from dramatiq.errors import ConnectionClosed, DecodeError
 from pika.exceptions import AMQPError
 
-from cloudmesh_actors import logs
+from cloudmesh_actors import logs, runs
 from cloudmesh_actors.broker import encoder
 from cloudmesh_actors.broker.aside import tell_unreadable
 
 #: A delayed message is held for so many seconds at most. RabbitMQ closes the channel of a consumer that holds one for
 #: half an hour (its `consumer_timeout`).
 HELD_AT_MOST_S = 600.0
-
-#: How long a consumer waits at a time once its worker stops, in seconds.
-HURRIED_S = 0.05
 
 #: Messages that are published anew between two looks at the queue.
 RENEWED_AT_ONCE = 100
@@ -91,7 +88,7 @@ class TaggedConsumer(_RabbitmqConsumer):
         self._answer(messages, partial(self.channel.basic_nack, requeue=False))
 
     def _patience(self) -> float:
-        return HURRIED_S if self.broker.hurrying else self._timeout_s
+        return runs.stop_signal.patience(self._timeout_s)
 
     def _answer(self, messages: list[MessageProxy], answer: Callable[[int], Any]) -> None:
         tags = [message._tag for message in messages if message.__dict__.get("cloudmesh_consumer") is self]
@@ -111,7 +108,7 @@ class TaggedConsumer(_RabbitmqConsumer):
             self.channel.basic_nack(method.delivery_tag, requeue=False)
             return None
         proxy: MessageProxy = _RabbitmqMessage(method.redelivered, method.delivery_tag, message)
-        proxy.cloudmesh_consumer = self  # type: ignore[attr-defined]
+        proxy.__dict__["cloudmesh_consumer"] = self
         return proxy
 
     def _give_back(self) -> None:

@@ -32,7 +32,7 @@ from dramatiq.message import Message
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cloudmesh_actors import logs
+from cloudmesh_actors import logs, runs
 from cloudmesh_actors.broker import encoder
 from cloudmesh_actors.broker.aside import Fate, Judge, Stored, tell_unreadable
 
@@ -51,9 +51,6 @@ SET_ASIDE_KEPT_MS = 7 * 86_400_000
 #: How long the server may take to accept a connection, and to answer, in seconds.
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 10.0
-
-#: How long a consumer waits at a time once its worker stops, in seconds.
-HURRIED_S = 0.05
 
 #: Messages that were set aside are looked at so many at a time.
 ASIDE_AT_ONCE = 100
@@ -188,12 +185,7 @@ class WakingRedisBroker(RedisBroker):
     Args:
         heartbeat_timeout_ms: see `HEARTBEAT_TIMEOUT_MS`; shorter in tests.
         maintenance_every_s: see `MAINTENANCE_EVERY_S`.
-
-    Attributes:
-        hurrying: the worker stops, and its consumers are not to sleep long any more.
     """
-
-    hurrying = False
 
     def __init__(
         self,
@@ -559,7 +551,7 @@ class RedisConsumer(Consumer):
         return min(self._patience(), max(0.001, (min(dues) - current_millis()) / 1000))
 
     def _patience(self) -> float:
-        return HURRIED_S if self._broker.hurrying else self._timeout_s
+        return runs.stop_signal.patience(self._timeout_s)
 
 
 def _read(body: bytes, queue: str) -> Message[Any]:

@@ -19,6 +19,7 @@ from servers import require
 from structlog.testing import capture_logs
 
 from cloudmesh_actors import broker as brokers
+from cloudmesh_actors import runs
 from cloudmesh_actors.broker import rabbitmq_consumers as module
 from cloudmesh_actors.broker.aside import Fate
 from cloudmesh_actors.broker.encoder import StrictEncoder
@@ -137,10 +138,14 @@ def test_a_consumer_that_dies_loses_none_that_it_held(delayed: ConfirmingRabbitm
     following.close()
 
 
-def test_nobody_waits_for_long_when_the_worker_stops(delayed: ConfirmingRabbitmqBroker) -> None:
+def test_nobody_waits_for_long_when_the_worker_stops(
+    delayed: ConfirmingRabbitmqBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     consumer = delayed.consume("rack", 10, timeout=2_000)
     assert next(consumer) is None  # it has waited for messages already, as long as it may
-    delayed.hurrying = True
+    signal = runs.StopSignal()
+    signal.stop(60)
+    monkeypatch.setattr(runs, "stop_signal", signal)
     consumer._timeout_s = 60.0  # type: ignore[attr-defined]
 
     began = time.monotonic()

@@ -17,6 +17,7 @@ from dramatiq.message import Message
 from engines import wait_until
 from pydantic import ByteSize
 
+from cloudmesh_actors import runs
 from cloudmesh_actors.broker import redis as module
 from cloudmesh_actors.broker.encoder import StrictEncoder
 from cloudmesh_actors.broker.redis import RedisConsumer, WakingRedisBroker, connection_errors
@@ -73,9 +74,13 @@ def cut_connections(server: RedisServer) -> None:
 
 
 class TestFetching:
-    def test_it_waits_for_messages_but_not_for_long_when_its_worker_stops(self, one: WakingRedisBroker) -> None:
+    def test_it_waits_for_messages_but_not_for_long_when_its_worker_stops(
+        self, one: WakingRedisBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         consumer = consume(one, timeout=60_000)
-        one.hurrying = True
+        signal = runs.StopSignal()
+        signal.stop(60)
+        monkeypatch.setattr(runs, "stop_signal", signal)
 
         began = time.monotonic()
         assert next(consumer) is None
