@@ -57,12 +57,12 @@ class PreparedBatch:
     def __init__(self, columns: Mapping[str, TypeEngine[Any]], update: Callable[[Any], sa.Update]) -> None:
         self._columns, self._update = dict(columns), update
 
-    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def run(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Run it within the connection's transaction. No two rows may be for the same row of the table."""
         driver, dialect = _driver(connection), connection.dialect
         if dialect.name != "sqlite":
             text, bind = _compiled(self._for_json, dialect, None)
-            driver.execute(text, bind({"rows": orjson.dumps([dict(row) for row in rows]).decode()}))
+            driver.execute(text, bind({"rows": orjson.dumps(rows).decode()}))
             return
         at = 0
         while at < len(rows):

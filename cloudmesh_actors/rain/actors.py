@@ -46,9 +46,10 @@ def deploy_system(name: Nodes, profile: str | None = None, wait_lease: Seconds =
     if not run.job_id:
         raise ArgumentError("rain.deploy_system is a chain of messages: send it to a worker, do not call it.")
     nodes = site.current().nodes(name)
-    delays = [Groups.current().delay(position) for position in range(len(nodes))]
-    stepping.request(run, dict(zip(nodes, delays, strict=True)), profile, wait_lease)
-    for node, delay in zip(nodes, delays, strict=True):
+    groups = Groups.current()
+    delays = {node: groups.delay(position) for position, node in enumerate(nodes)}
+    stepping.request(run, delays, profile, wait_lease)
+    for node, delay in delays.items():
         run.then(deploy_step.message(node), key=node, delay=delay)
 
 

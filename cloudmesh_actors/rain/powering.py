@@ -15,7 +15,7 @@ from cloudmesh_actors.clients.cobbler.model import Cobbler, PowerState
 from cloudmesh_actors.errors import DeadlineExceeded, NodeError, OutcomeUnknown, ProtocolError, Refused, Unreachable
 from cloudmesh_actors.rain.model import PowerAction
 from cloudmesh_actors.runs import Run
-from cloudmesh_actors.stagger import AT_ONCE, PowerOns, Turn, Turns
+from cloudmesh_actors.stagger import Turn
 
 #: The commands of an action, in their order.
 COMMANDS: dict[PowerAction, tuple[PowerState, ...]] = {
@@ -51,7 +51,7 @@ class Powering:
         check: raises LeaseLost when no command may be sent; called immediately before each.
         mark: what an earlier run of this step marked for the node before it died; None when nothing was sent.
         seconds: how long the node may take to follow each command.
-        turn: when the node may be switched on; by default at any time.
+        turn: when the node may be switched on.
     """
 
     def __init__(
@@ -63,13 +63,12 @@ class Powering:
         check: Callable[[], None],
         mark: str | None,
         seconds: float,
-        turn: Turn | None = None,
+        turn: Turn,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._node, self._cobbler, self._run, self._check = node, cobbler, run, check
-        self._turn = turn or PowerOns(run, total=1, turns=Turns(AT_ONCE)).turn()
-        self._mark, self._seconds, self._clock, self._sleep = mark, seconds, clock, sleep
+        self._mark, self._seconds, self._turn, self._clock, self._sleep = mark, seconds, turn, clock, sleep
 
     def carry_out(self, action: PowerAction) -> Powered:
         """Bring the node to the power that the action wants.
