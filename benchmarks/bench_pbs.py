@@ -101,7 +101,7 @@ def _job(number: int, rng: random.Random, times: Callable[[int], str]) -> tuple[
 def write(path: Path, count: int) -> None:
     """The jobs in the dialect that the file's suffix names: XML has epoch times, text and JSON ctime's."""
     sys.path.insert(0, str(HERE.parent.parent / "tests"))
-    import pbs_printers  # type: ignore[import-not-found]
+    import pbs_printers
 
     dialect = path.suffix[1:]
     path.write_text(getattr(pbs_printers, dialect)(jobs(count, str if dialect == "xml" else _ctime)))
@@ -131,7 +131,7 @@ def minidom(path: Path) -> int:
     def value(element: Element) -> str | dict[str, str]:
         children = [child for child in element.childNodes if child.nodeType == child.ELEMENT_NODE]
         if children:
-            return {child.tagName: value(child) for child in children}  # type: ignore[misc]
+            return {child.tagName: value(child) for child in children}
         return "".join(child.data for child in element.childNodes)
 
     document = parseString(path.read_bytes())
@@ -145,7 +145,7 @@ def json_loads(path: Path) -> int:
 
 def aiida(path: Path) -> int:
     """aiida-core's parser of `qstat -f`, used as its TorquePBS scheduler does."""
-    from aiida.schedulers.plugins.torque import TorqueScheduler  # type: ignore[import-not-found]
+    from aiida.schedulers.plugins.torque import TorqueScheduler
 
     return len(TorqueScheduler()._parse_joblist_output(0, path.read_text(), ""))
 

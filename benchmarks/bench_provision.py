@@ -80,7 +80,7 @@ def on_cobbler(folder: Path, at_once: int) -> bool:
 
 def commands(server: CobblerServer) -> Counter[str]:
     events = server.proxy().get_events()
-    return Counter(event[1] for event in events.values() if "Power" in event[1])  # type: ignore[union-attr, index]
+    return Counter(event[1] for event in events.values() if "Power" in event[1])
 
 
 def kill(driver: DriverName, nodes: list[str], folder: Path, at_once: int) -> list[tuple[str, str, Provisioning]]:

@@ -43,11 +43,11 @@ def fill(server: CobblerServer, names: list[str], kind: str) -> None:
     """Make systems, without writing a boot file for each: that takes Cobbler 40 ms."""
     proxy, token = server.login()
     for name in names:
-        handle = proxy.new_system(token)  # type: ignore[attr-defined]
+        handle = proxy.new_system(token)
         power = {"power_type": kind, "power_options": f"status_file={server.root}/power-on"}
         for attribute, value in {"name": name, "profile": PROFILES[0], **power}.items():
-            proxy.modify_system(handle, attribute, value, token)  # type: ignore[attr-defined]
-        proxy.save_system(handle, token)  # type: ignore[attr-defined]
+            proxy.modify_system(handle, attribute, value, token)
+        proxy.save_system(handle, token)
 
 
 def replace_agent(server: CobblerServer) -> None:

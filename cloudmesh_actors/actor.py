@@ -68,12 +68,13 @@ class FamilyActor(dramatiq.Actor[P, R]):
             self.declare_on(brokers.current())
 
     @property
-    def broker(self) -> Broker:  # type: ignore[override]
+    def broker(self) -> Broker:  # type: ignore[override]  # Dramatiq's is set when an actor is made
         """This process's broker."""
-        return brokers.current()  # type: ignore[no-any-return]
+        broker: Broker = brokers.current()
+        return broker
 
     @cached_property
-    def options(self) -> dict[str, Any]:  # type: ignore[override]
+    def options(self) -> dict[str, Any]:  # type: ignore[override]  # Dramatiq's is set when an actor is made
         """Dramatiq's options: the family's limits from the settings, and the actor's own."""
         config = settings.current()
         limits = {
@@ -150,7 +151,8 @@ class FamilyActor(dramatiq.Actor[P, R]):
         for call in calls:
             args, kwargs = self.check((), call) if isinstance(call, dict) else self.check(call, {})
             messages.append(self._message(args, kwargs, options))
-        return self.broker.enqueue_many(messages)  # type: ignore[attr-defined, no-any-return]
+        sent: list[Message[R]] = brokers.current().enqueue_many(messages)
+        return sent
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here and now, its arguments checked."""

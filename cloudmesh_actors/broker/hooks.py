@@ -20,7 +20,7 @@ class Hooks:
     def add_middleware(self, middleware: Middleware, **place: Any) -> None:
         """Append a middleware, or put it before or after another."""
         self.__dict__.pop("_listeners", None)
-        super().add_middleware(middleware, **place)  # type: ignore[misc]
+        super().add_middleware(middleware, **place)  # type: ignore[misc]  # a mixin: the class behind it has it
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         """Tell each listener that something is about to happen. Raises MiddlewareError when one says so."""

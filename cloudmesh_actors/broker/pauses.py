@@ -171,7 +171,7 @@ class HoldingBack(Middleware):
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
         """Let the message go back when its queue is paused."""
         if self._watch.is_paused(q_name(message.queue_name)):
-            message.cloudmesh_held_back = True  # type: ignore[attr-defined]
+            message.__dict__["cloudmesh_held_back"] = True
             raise SkipMessage("its queue is paused")
 
 

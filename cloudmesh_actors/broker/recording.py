@@ -53,7 +53,7 @@ class Unavailable(BrokerUnavailable, ConnectionClosed):
 
 
 class Recording:
-    """Mixed in before one of Dramatiq's brokers."""
+    """Mixed in before one of Dramatiq's brokers, which has what it asks of `super()`."""
 
     #: Set by `recording`'s caller after construction.
     url_masked: str
@@ -107,7 +107,7 @@ class Recording:
         self._record(*queued)
         try:
             with self._answering():
-                super().enqueue_many(messages)  # type: ignore[misc]
+                super().enqueue_many(messages)  # type: ignore[misc]  # a mixin
         except BaseException as error:
             self._give_up(queued, error)
             raise
@@ -119,7 +119,7 @@ class Recording:
     def sift_aside(self, queue: str, judge: Judge) -> int:
         """Have each message that was set aside judged; how many were dropped or requeued. Raises BrokerUnavailable."""
         with self._answering():
-            return super().sift_aside(queue, judge)  # type: ignore[misc, no-any-return]
+            return super().sift_aside(queue, judge)  # type: ignore[misc, no-any-return]  # a mixin
 
     def publish_held(self, message: Message[Any], delay: int | None) -> None:
         """Record a message as queued unless it was, and publish it. Raises BrokerUnavailable."""
@@ -154,7 +154,7 @@ class Recording:
         reconnection = self.reconnections[queue_name]
         reconnection.wait()
         try:
-            consumer: Any = super().consume(queue_name, prefetch, timeout)  # type: ignore[misc]
+            consumer: Any = super().consume(queue_name, prefetch, timeout)  # type: ignore[misc]  # a mixin
         except BrokerConnectionError as error:
             reconnection.failed()
             self.outage.began(error)
@@ -168,12 +168,12 @@ class Recording:
     def ping(self) -> None:
         """Raises BrokerUnavailable when the broker does not answer."""
         with self._answering():
-            super().ping()  # type: ignore[misc]
+            super().ping()  # type: ignore[misc]  # a mixin
 
     def depth(self, queue: str) -> tuple[int, int, int | None, int]:
         """Messages that are ready, delayed, running (None: not known) and set aside. Raises BrokerUnavailable."""
         with self._answering():
-            return super().depth(queue)  # type: ignore[misc, no-any-return]
+            return super().depth(queue)  # type: ignore[misc, no-any-return]  # a mixin
 
     def _record(self, *queued: Queued) -> None:
         store = self.store()
@@ -185,7 +185,7 @@ class Recording:
 
     def _publish(self, message: Message[Any], delay: int | None) -> Message[Any]:
         with self._answering():
-            return super().enqueue(message, delay=delay)  # type: ignore[misc, no-any-return]
+            return super().enqueue(message, delay=delay)  # type: ignore[misc, no-any-return]  # a mixin
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:

@@ -56,7 +56,7 @@ class Settlement:
 
 def settle_with(message: MessageProxy, settlement: Settlement) -> None:
     """Leave a settlement with a message for its consumer."""
-    message.cloudmesh_settlement = settlement  # type: ignore[attr-defined]
+    message.__dict__["cloudmesh_settlement"] = settlement
 
 
 def settlement_of(message: MessageProxy) -> Settlement | None:
