@@ -138,7 +138,9 @@ def test_c_code_that_prints_much_while_it_holds_the_gil_stops_nothing(tmp_path: 
         tmp_path,
         """
         import ctypes, threading
-        libc = ctypes.PyDLL(None)                       # PyDLL keeps the GIL
+        libc = ctypes.PyDLL(None)                       # PyDLL keeps the GIL, but not from one call to the next:
+        stdout = ctypes.c_void_p.in_dll(libc, "stdout") # with a smaller buffer, puts would write half a line
+        assert libc.setvbuf(stdout, None, 0, 200_000) == 0
         text = b"c" * 199_999 + b"\\n"
         stop = threading.Event()
         def chatter():
