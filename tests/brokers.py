@@ -201,9 +201,8 @@ class RabbitmqServer(Server):
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
-        connection = pika.BlockingConnection(pika.URLParameters(self.url))
-        yield connection.channel()
-        connection.close()
+        with closing(pika.BlockingConnection(pika.URLParameters(self.url))) as connection:
+            yield connection.channel()
 
     def wipe(self) -> None:
         with self.channel() as channel:

@@ -87,6 +87,15 @@ class TaggedConsumer(_RabbitmqConsumer):
         """Set aside all that came over this connection. Any thread may call it; the consumer's carries it out."""
         self._answer(messages, partial(self.channel.basic_nack, requeue=False))
 
+    def close(self) -> None:
+        """End the connection, also where Dramatiq leaves it open: when RabbitMQ has closed the channel, and no more."""
+        try:
+            super().close()
+        finally:
+            if self.connection.is_open:
+                with contextlib.suppress(*ERRORS):
+                    self.connection.close()
+
     def _patience(self) -> float:
         return runs.stop_signal.patience(self._timeout_s)
 

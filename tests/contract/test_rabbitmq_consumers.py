@@ -12,6 +12,7 @@ from typing import Any
 import dramatiq
 import pytest
 from brokers import RabbitmqServer, running
+from dramatiq.errors import ConnectionClosed
 from dramatiq.message import Message
 from engines import ended, engine, wait_until, working
 from sample_actors import lines
@@ -136,6 +137,17 @@ def test_a_consumer_that_dies_loses_none_that_it_held(delayed: ConfirmingRabbitm
     following = delayed.consume("rack.DQ", prefetch=10, timeout=50)
     assert taken(following, 1) == ["a"]
     following.close()
+
+
+def test_no_connection_is_left_when_rabbitmq_closed_its_channel(delayed: ConfirmingRabbitmqBroker) -> None:
+    consumer: Any = delayed.consume("rack", 10, timeout=50)
+    consumer.channel.basic_ack(99)  # which it never gave
+
+    with pytest.raises(ConnectionClosed, match="unknown delivery tag"):
+        taken(consumer, 1)
+    with pytest.raises(ConnectionClosed):
+        consumer.close()
+    assert not consumer.connection.is_open
 
 
 def test_nobody_waits_for_long_when_the_worker_stops(
