@@ -105,6 +105,10 @@ def be_worker(kind: str, url: str, messages: int, told: int) -> None:
         contestant.broker, queues={"rack"}, worker_threads=THREADS, worker_timeout=WORKER_TIMEOUT_MS
     )
     worker.queue_prefetch = PREFETCH
+    if kind == "ours":
+        from cloudmesh_actors.broker.work_queue import WorkQueue
+
+        worker.work_queue = WorkQueue()  # as workers/worker.py does
     worker.start()
     idle = None
     if messages == 0:  # latencies: idle first
@@ -115,7 +119,7 @@ def be_worker(kind: str, url: str, messages: int, told: int) -> None:
     tell(ready=True, idle=idle)
     wanted, before = messages or LATENCIES, time.process_time()
     while contestant.ran < wanted:
-        time.sleep(0.005)
+        time.sleep(0.02)
     contestant.settle()
     seconds, cpu = time.monotonic() - contestant.starts[0], time.process_time() - before
     tell(seconds=seconds, cpu=cpu, starts=contestant.starts)

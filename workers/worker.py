@@ -11,6 +11,7 @@ import dramatiq
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import logs, roster, runs, settings
 from cloudmesh_actors.broker import claims
+from cloudmesh_actors.broker.work_queue import WorkQueue
 from cloudmesh_actors.families import FAMILIES, worker_name
 from cloudmesh_actors.settings import Settings
 from workers.process import Tally, guarded, leave, log, patiently, settle, watch
@@ -70,6 +71,7 @@ def start(broker: dramatiq.Broker, family: str, config: Settings) -> dramatiq.Wo
         worker_timeout=WORKER_TIMEOUT_MS,
     )
     worker.queue_prefetch = max(config.prefetch_for(family), worker.worker_threads)
+    worker.work_queue = WorkQueue()
     worker.start()
     return worker
 

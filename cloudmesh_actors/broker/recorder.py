@@ -30,7 +30,7 @@ CAPACITY = 10_000
 
 #: While there is much to record, a commit waits so many seconds for more, or until so many entries wait: most of what
 #: it costs is the same for one as for a hundred. What somebody waits for is committed at once.
-GATHER_S, ENOUGH = 0.005, 128
+GATHER_S, ENOUGH = 0.03, 128
 
 log = logs.get_logger()
 
@@ -63,8 +63,13 @@ class Recorder:
         self._changed = threading.Condition()
         self._unfinished = 0
         self._urgent = self._busy = self._closed = False
+        self._enough = ENOUGH
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
+
+    def serves(self, prefetch: int) -> None:
+        """A consumer holds so many messages at most: half of them, two entries each, are enough for a commit."""
+        self._enough = min(ENOUGH, prefetch)
 
     def submit(self, entry: Entry) -> None:
         """Hand over an entry; blocks while too many wait. Raises RuntimeError once the recorder is closed."""
@@ -117,7 +122,7 @@ class Recorder:
             return batch
 
     def _is_enough(self) -> bool:
-        return self._urgent or self._closed or len(self._waiting) >= ENOUGH
+        return self._urgent or self._closed or len(self._waiting) >= self._enough
 
     def _settle(self, batch: Sequence[Entry]) -> None:
         try:

@@ -163,7 +163,9 @@ class Recording:
         self.outage.ended()
         if queue_name != q_name(queue_name):
             return consumer  # type: ignore[no-any-return]
-        return RecordingConsumer(PausingConsumer(consumer, queue_name, self.pauses), self.recorder(), self)
+        recorder = self.recorder()
+        recorder.serves(prefetch)
+        return RecordingConsumer(PausingConsumer(consumer, queue_name, self.pauses), recorder, self)
 
     def ping(self) -> None:
         """Raises BrokerUnavailable when the broker does not answer."""

@@ -139,6 +139,29 @@ def test_a_consumer_that_dies_loses_none_that_it_held(delayed: ConfirmingRabbitm
     following.close()
 
 
+def test_what_is_done_beyond_a_gap_does_not_take_with_it_what_is_not(delayed: ConfirmingRabbitmqBroker) -> None:
+    for number in range(6):
+        delayed.enqueue(Message("rack", "rack.echo", (str(number),), {}, {}))
+    consumer: Any = delayed.consume("rack", 10, timeout=50)
+    come = list[Any]()
+    wait_until(lambda: come.append(next(consumer)) or len([each for each in come if each]) == 6)
+    zero, one, two, three, four, _five = (each for each in come if each)
+
+    consumer.ack_all([four, one])  # both beyond the gap that the first one is
+    consumer.nack_all([three])
+    next(consumer)
+    consumer.ack_all([zero])
+    next(consumer)
+    consumer.ack_all([two])
+    next(consumer)
+    consumer.close()
+
+    again: Any = delayed.consume("rack", 10, timeout=50)
+    assert taken(again, 2, seconds=1) == ["5"]
+    again.close()
+    assert delayed.depth("rack") == (0, 0, None, 1)
+
+
 def test_no_connection_is_left_when_rabbitmq_closed_its_channel(delayed: ConfirmingRabbitmqBroker) -> None:
     consumer: Any = delayed.consume("rack", 10, timeout=50)
     consumer.channel.basic_ack(99)  # which it never gave

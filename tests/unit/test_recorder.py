@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from cloudmesh_actors import steps
 from cloudmesh_actors import store as stores
+from cloudmesh_actors.broker import recorder as module
 from cloudmesh_actors.broker.recorder import Entry, Recorder
 from cloudmesh_actors.steps import Ended, Queued, Started, State
 from cloudmesh_actors.store import Store
@@ -86,6 +87,21 @@ def test_what_comes_during_a_commit_is_one_batch(recorder: Recorder, store: Stor
     assert recorder.drain(20)
 
     assert len(acknowledge.batches) <= 2
+
+
+def test_a_worker_that_may_hold_few_messages_does_not_wait_for_many(
+    recorder: Recorder, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATHER_S", 60.0)
+    recorder.serves(4)
+    with store.write():  # so that the next commit finds much to do
+        for number in range(8):
+            recorder.submit(Entry(queued(f"s{number}")))
+    assert recorder.drain(20)
+
+    for number in range(4):
+        recorder.submit(Entry(done(f"s{number}")))
+    assert recorder.drain(20)
 
 
 def test_record_returns_when_it_is_committed(recorder: Recorder, store: Store) -> None:
