@@ -2,8 +2,8 @@
 
 Threads of one interpreter take turns. `queue.PriorityQueue` wakes one for each message, and for tasks that do not wait
 for anything the turns cost more than the tasks. Here a thread is woken at once only when none is at work; another is
-when those at work have taken nothing for a moment although there is something to take: then they wait for something.
-It is how completion ports limit the threads that run.
+when those at work come back for nothing, or wait for something, which shows in the processor time of the process. It is
+how completion ports limit the threads that run.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import time
 from queue import Empty, PriorityQueue
 from typing import Any
 
-#: How long threads at work have to come back for the next message before another thread takes it, in seconds. It is the
-#: shortest after they did not come back, the longest after they came back some times.
+#: How long those at work are watched before it is decided whether one more is needed, in seconds: shorter each time
+#: that it is, longer each time that it is not.
 PATIENCE_S = (0.0005, 0.016)
+
+#: With less of a processor the process waits more than it computes.
+AT_WORK = 0.5
 
 
 class WorkQueue(PriorityQueue[Any]):
@@ -77,15 +80,17 @@ class WorkQueue(PriorityQueue[Any]):
             self._called = False
 
     def _is_left_alone(self) -> bool:
-        """Whether those at work come back for nothing of what there is to take."""
+        """Whether those at work leave what there is to take, or could do with one more."""
         if self.unfinished_tasks == self._qsize():  # none is at work
             return True
-        before, self._watched = self._taken, True
+        taken, began, used = self._taken, time.monotonic(), time.process_time()
+        self._watched = True
         try:
             self._tick.wait(self._patience)
         finally:
             self._watched = False
-        left_alone = self._taken == before
+        is_waiting = time.process_time() - used < AT_WORK * (time.monotonic() - began)
+        left_alone = is_waiting or self._taken == taken
         shortest, longest = PATIENCE_S
         self._patience = max(shortest, self._patience / 4) if left_alone else min(longest, self._patience * 2)
         return left_alone
