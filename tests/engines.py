@@ -17,6 +17,7 @@ import sample_actors
 
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import jobs, settings
+from cloudmesh_actors.broker.work_queue import WorkQueue
 from cloudmesh_actors.jobs import Job
 
 HERE = Path(__file__).parent
@@ -42,6 +43,7 @@ def working(threads: int = 4) -> Iterator[dramatiq.Worker]:
     broker = brokers.current()
     broker.emit_after("process_boot")
     worker = dramatiq.Worker(broker, queues={"rack"}, worker_threads=threads, worker_timeout=50)
+    worker.work_queue = WorkQueue()
     worker.start()
     try:
         yield worker

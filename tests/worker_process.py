@@ -13,6 +13,7 @@ import sample_actors
 from cloudmesh_actors import broker as brokers
 from cloudmesh_actors import logs, runs
 from cloudmesh_actors.broker import claims, rabbitmq, redis
+from cloudmesh_actors.broker.work_queue import WorkQueue
 
 
 def main(name: str, options: dict[str, str]) -> None:
@@ -36,6 +37,7 @@ def main(name: str, options: dict[str, str]) -> None:
             broker, queues={"rack"}, worker_threads=int(options.get("threads", "4")), worker_timeout=100
         )
         worker.queue_prefetch = int(options.get("prefetch", "16"))
+        worker.work_queue = WorkQueue()
         worker.start()
         os.write(1, f"{name} is ready {os.getpid()}\n".encode())
         stop.wait()

@@ -73,11 +73,13 @@ def test_it_is_reached_through_its_socket_alone_and_by_nobody_else(
     assert (config.log_dir / "valkey.pid").read_text().strip() == str(server.pid)
 
 
-def test_what_it_took_survives_its_being_killed(config: Settings, servers: list[subprocess.Popen[str]]) -> None:
+def test_what_it_wrote_down_survives_its_being_killed(config: Settings, servers: list[subprocess.Popen[str]]) -> None:
     server = start(servers)
     with await_answer(config) as client:
         for number in range(500):
             client.rpush("messages", number)
+        # on a slow disk it holds back what it has to write for up to two seconds
+        assert client.execute_command("WAITAOF", 1, 0, 20_000)[0] == 1
     server.kill()
     server.wait()
 
