@@ -162,7 +162,7 @@ class Recording:
         reconnection.connected()
         self.outage.ended()
         if queue_name != q_name(queue_name):
-            return consumer  # type: ignore[no-any-return]
+            return consumer  # type: ignore[no-any-return]  # Dramatiq's or ours, neither typed
         recorder = self.recorder()
         recorder.serves(prefetch)
         return RecordingConsumer(PausingConsumer(consumer, queue_name, self.pauses), recorder, self)
@@ -204,7 +204,7 @@ class Recording:
             with self.store().write() as connection:
                 steps.end(connection, ended)
         except StoreUnavailable as store_error:
-            log.error("jobs.left_queued", jobs=[each.root_id for each in queued], error=str(store_error))  # noqa: TRY400
+            log.error("jobs.left_queued", jobs=[each.root_id for each in queued], error=str(store_error))  # noqa: TRY400 - its sentence tells
 
 
 def recording(base: type[Broker]) -> type[Any]:

@@ -44,7 +44,7 @@ class _Capture:
         return self._broker.get_actor(name)
 
     def enqueue(self, message: MessageProxy, *, delay: int) -> None:
-        message.cloudmesh_retry_ms = delay  # type: ignore[attr-defined]
+        message.__dict__["cloudmesh_retry_ms"] = delay
 
 
 def _changes_hardware(broker: Broker, message: MessageProxy) -> bool:

@@ -83,7 +83,7 @@ class PatientStubConsumer(_StubConsumer):
 
     def nack(self, message: MessageProxy) -> None:
         """Set a message aside."""
-        message.cloudmesh_aside_at = time.time()  # type: ignore[attr-defined]
+        message.__dict__["cloudmesh_aside_at"] = time.time()
         super().nack(message)
 
     def ack_all(self, messages: list[MessageProxy]) -> None:

@@ -15,7 +15,7 @@ from cloudmesh_actors.broker import outcomes
 from cloudmesh_actors.broker.claims import COPY, Claims
 from cloudmesh_actors.broker.outages import Outage, patiently
 from cloudmesh_actors.broker.recorder import Entry, Recorder
-from cloudmesh_actors.broker.settlement import Settlement, empty_outbox, settle_with
+from cloudmesh_actors.broker.settlement import Settlement, empty_outbox, settle_with, settlement_of
 from cloudmesh_actors.broker.slots import Slots
 from cloudmesh_actors.errors import ArgumentError
 from cloudmesh_actors.runs import HandedBack, RecordedRun, StopSignal
@@ -89,7 +89,9 @@ class Tracking(Middleware):
         if claim.verdict is Verdict.RUN:
             self._begin(message, claim)
             return
-        if not self._skip(message, claim):
+        self._skip(message, claim)
+        settlement = settlement_of(message)
+        if settlement is None or settlement.ended is None:  # else a copy waits until the outcome is committed
             self._running.discard(message.message_id)
         log.info("message.skipped", message_id=message.message_id, step=claim.verdict.value)
         raise SkipMessage(f"its step is {claim.verdict.value}")
@@ -120,7 +122,7 @@ class Tracking(Middleware):
         durable = _changes_hardware(broker, message)
         claim = self._first(started, durable)
         if claim.verdict is Verdict.UNKNOWN:  # sent by another program: from now on a job like others, of its own
-            row = broker.row_of(message)  # type: ignore[attr-defined]
+            row = broker.row_of(message)  # type: ignore[attr-defined]  # every broker of ours has it: `recording`
             self._recorder().record(row._replace(root_id=row.id, parent_id=None))
             claim = self._first(started, durable)
         if claim.verdict is Verdict.RUNNING or (claim.verdict is Verdict.RUN and _came_before(message) and not durable):
@@ -141,11 +143,8 @@ class Tracking(Middleware):
         self._claims.ahead.forget(step_id)
         self._running.discard(step_id)
 
-    def _skip(self, message: MessageProxy, claim: Claim) -> bool:
-        """Decide what becomes of a message that may not run now; whether there is an outcome to commit.
-
-        Until it is committed, a copy of the message has to wait: it would be set aside a second time.
-        """
+    def _skip(self, message: MessageProxy, claim: Claim) -> None:
+        """What becomes of a message that may not run now."""
         match claim.verdict:
             case Verdict.ABORTED:
                 ended = steps.never_begun(message.message_id, claim.root_id, self._clock())
@@ -156,7 +155,6 @@ class Tracking(Middleware):
                 ended = patiently(lambda: self._claims.poisoned(message.message_id, claim.root_id), self._outage)
                 log.error("message.set_aside", message_id=message.message_id, reason=ended.error)
                 settle_with(message, Settlement(ended, durable=True, set_aside=True))
-        return claim.verdict in (Verdict.ABORTED, Verdict.POISON)
 
     def _begin(self, message: MessageProxy, claim: Claim) -> None:
         number = claim.runs + 1
